@@ -1,0 +1,48 @@
+"""What training and evaluation need of a conditional density: k members, stacked."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ConditionalDensity"]
+
+
+class ConditionalDensity(nn.Module, ABC):
+    """k independent estimators of log q(value | context), held and evaluated together.
+
+    Every parameter has shape `(k, ...)`, its first axis the member. That one rule is what lets the
+    training loop clip, rescale, project, roll back and stop each member on its own without a
+    Python loop over members.
+
+    A subclass supplies `log_prob` and `sample`, in the units that the transforms of
+    `mlsbi.estimators.transforms` produce (location near 0, scale near 1).
+    """
+
+    members: int
+
+    @abstractmethod
+    def log_prob(self, value: Tensor, context: Tensor) -> Tensor:
+        """Log density of each row under each member.
+
+        Args:
+            value: Shape `(k, n, d)`.
+            context: Shape `(k, n, *event)`.
+
+        Returns:
+            Shape `(k, n)`.
+        """
+
+    @abstractmethod
+    def sample(self, context: Tensor, *, generator: torch.Generator) -> Tensor:
+        """One draw for each row and member.
+
+        Args:
+            context: Shape `(k, n, *event)`.
+            generator: The only source of randomness.
+
+        Returns:
+            Shape `(k, n, d)`.
+        """
