@@ -1,0 +1,88 @@
+"""Rules that hold for every test: seeded test code, untouched global settings, markers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Distribution
+
+DATA_VARIABLE = "MLSBI_DATA"
+left_out = pytest.StashKey[int]()
+
+# One thread: small matrices gain nothing from more, and machines are shared.
+torch.set_num_threads(1)
+
+
+def global_settings() -> dict[str, object]:
+    """The settings of torch that belong to the user, and that no test may leave changed."""
+    return {
+        "torch.get_default_dtype()": torch.get_default_dtype(),
+        "torch.get_num_threads()": torch.get_num_threads(),
+        "Distribution validate_args": Distribution._validate_args,
+    }
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Seed what test code may draw from; the library itself never uses these generators."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _global_settings_kept() -> Iterator[None]:
+    before = global_settings()
+    yield
+    after = global_settings()
+    torch.set_default_dtype(before["torch.get_default_dtype()"])
+    torch.set_num_threads(before["torch.get_num_threads()"])
+    Distribution.set_default_validate_args(before["Distribution validate_args"])
+    changed = [f"{k}: {v} -> {after[k]}" for k, v in before.items() if v != after[k]]
+    if changed:
+        pytest.fail("the test left global settings changed: " + "; ".join(changed))
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of the real data sets (`camels/` is in it), for tests marked `data`."""
+    return Path(os.environ[DATA_VARIABLE])
+
+
+@pytest.hookimpl(trylast=True)  # after -m and -k, so that only what would have run is counted
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests marked `data` without a data folder; skip `gpu` without a GPU."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+    needing_data = [item for item in items if item.get_closest_marker("data")]
+    folder = os.environ.get(DATA_VARIABLE)
+    if not needing_data:
+        return
+    if folder:
+        if not Path(folder).is_dir():
+            raise pytest.UsageError(f"{DATA_VARIABLE}={folder} is not a folder")
+        return
+    if os.environ.get("CI") == "true":
+        raise pytest.UsageError(
+            f"CI=true wants the tests marked data to run: set {DATA_VARIABLE} to the data folder"
+        )
+    config.hook.pytest_deselected(items=needing_data)
+    items[:] = [item for item in items if not item.get_closest_marker("data")]
+    config.stash[left_out] = len(needing_data)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how many tests marked `data` were left out, and how to run them."""
+    count = config.stash.get(left_out, 0)
+    if count:
+        terminalreporter.write_line(
+            f"left out: {count} tests marked data; set {DATA_VARIABLE}=FOLDER"
+        )
