@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import zuko  # noqa: F401  its import switches validate_args off: before the guard looks
 from torch.distributions import Distribution
 
 DATA_VARIABLE = "MLSBI_DATA"
