@@ -153,9 +153,7 @@ def _check_finite(tensor: Tensor, *, name: str) -> None:
     )
 
 
-def check_type(
-    value: Any, types: type | tuple[type, ...], *, name: str, remedy: str = ""
-) -> None:
+def check_type(value: Any, types: type | tuple[type, ...], *, name: str, remedy: str = "") -> None:
     """Refuse a value that is not an instance of `types`; a bool does not count as an int.
 
     Raises:

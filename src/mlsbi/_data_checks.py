@@ -1,0 +1,190 @@
+"""Validation of the arrays that `MultilevelData` is made of."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlsbi._checks import as_tensor, check_positive
+from mlsbi.prior import Prior
+
+__all__ = ["check_costs", "check_levels", "row_index"]
+
+_ENTRY = "Give (theta, x) for level 0 and (theta, x_coarse, x) for every level above."
+
+LevelRuns = tuple[Tensor, Tensor | None, Tensor]
+
+
+def check_costs(costs: Sequence[float] | None, num_levels: int) -> tuple[float, ...] | None:
+    """Costs of one run of each level, positive numbers, or None."""
+    if costs is None:
+        return None
+    if isinstance(costs, (np.ndarray, Tensor)):
+        costs = costs.tolist()
+    if not isinstance(costs, (list, tuple)):
+        raise TypeError(
+            f"costs must be a sequence of numbers; got {type(costs).__name__}. Pass the cost of one "
+            "run of each level, or None."
+        )
+    if len(costs) != num_levels:
+        raise ValueError(
+            f"costs must have one entry a level, {num_levels}; got {len(costs)}. Pass the cost of "
+            "one run of each level, or None."
+        )
+    return tuple(check_positive(c, name=f"costs[{i}]") for i, c in enumerate(costs))
+
+
+def check_levels(
+    prior: Prior, levels: Any, *, drop: bool
+) -> tuple[list[LevelRuns], tuple[int, ...]]:
+    """Check and copy every level's arrays.
+
+    Args:
+        prior: The prior.
+        levels: As in `MultilevelData.from_arrays`.
+        drop: Leave out rows that are not finite instead of refusing them.
+
+    Returns:
+        `(theta, x_coarse, x)` of each level, and the number of rows left out of each.
+    """
+    if not isinstance(levels, (list, tuple)):
+        raise TypeError(f"levels must be a list; got {type(levels).__name__}. {_ENTRY}")
+    if not levels:
+        raise ValueError(f"levels must have at least one entry; got none. {_ENTRY}")
+    checked, dropped = [], []
+    for level, entry in enumerate(levels):
+        runs, bad_rows = _check_level(prior, entry, level=level, drop=drop)
+        checked.append(runs)
+        dropped.append(bad_rows)
+    _check_event_shapes(checked)
+    if any(dropped):
+        counts = ", ".join(f"level {level}: {count}" for level, count in enumerate(dropped))
+        warnings.warn(
+            f"left out runs with NaN or infinite values ({counts}). If runs fail more often in "
+            "some part of the parameter space, dropping them biases the posterior there.",
+            stacklevel=4,
+        )
+    return checked, tuple(dropped)
+
+
+def _check_level(prior: Prior, entry: Any, *, level: int, drop: bool) -> tuple[LevelRuns, int]:
+    names = ("theta", "x") if level == 0 else ("theta", "x_coarse", "x")
+    where = f"levels[{level}]"
+    if not isinstance(entry, (list, tuple)):
+        raise TypeError(f"{where} must be a tuple; got {type(entry).__name__}. {_ENTRY}")
+    if len(entry) != len(names):
+        raise ValueError(f"{where} must have {len(names)} entries; got {len(entry)}. {_ENTRY}")
+    tensors = {
+        name: _copy(as_tensor(value, name=f"{where}: {name}", finite=False))
+        for name, value in zip(names, entry, strict=True)
+    }
+    theta = tensors["theta"]
+    _check_theta_shape(prior, theta, where=where)
+    for name in names[1:]:
+        _check_x_shape(tensors[name], len(theta), name=f"{where}: {name}")
+    bad = _invalid_rows(tensors, where=where, drop=drop)
+    tensors = {name: t[~bad] for name, t in tensors.items()} if bool(bad.any()) else tensors
+    _check_support(prior, tensors["theta"], where=where)
+    return (tensors["theta"], tensors.get("x_coarse"), tensors["x"]), int(bad.sum())
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """An own, contiguous copy on the CPU: what the caller does with the array later is no matter."""
+    return tensor.cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _check_theta_shape(prior: Prior, theta: Tensor, *, where: str) -> None:
+    if theta.ndim != 2 or theta.shape[1] != prior.dim:
+        raise ValueError(
+            f"{where}: theta must have shape (n, {prior.dim}), as the prior has {prior.dim} "
+            f"parameter(s); got {tuple(theta.shape)}. Pass one row per run, or correct the prior."
+        )
+    if len(theta) == 0:
+        raise ValueError(f"{where}: theta must have at least 1 row; got 0. Add runs to this level.")
+
+
+def _check_x_shape(x: Tensor, n: int, *, name: str) -> None:
+    if x.ndim < 2 or len(x) != n or x.numel() == 0:
+        raise ValueError(
+            f"{name} must have shape (n, *event) with n = {n} (from theta) and a non-empty event; "
+            f"got {tuple(x.shape)}. Pass one row per run; reshape scalar outputs to (n, 1)."
+        )
+
+
+def _invalid_rows(tensors: dict[str, Tensor], *, where: str, drop: bool) -> Tensor:
+    bad = {name: ~torch.isfinite(t).reshape(len(t), -1).all(dim=1) for name, t in tensors.items()}
+    any_bad = torch.stack(list(bad.values())).any(dim=0)
+    if not bool(any_bad.any()):
+        return any_bad
+    counts = ", ".join(f"{name}: {int(b.sum())}" for name, b in bad.items() if bool(b.any()))
+    rows = any_bad.nonzero().flatten()[:5].tolist()
+    found = (
+        f"{where} has NaN or infinite values (as float32) in {int(any_bad.sum())} of "
+        f"{len(any_bad)} rows ({counts}; first rows {rows})"
+    )
+    if not drop:
+        raise ValueError(f"{found}. Correct them, or pass on_invalid='drop' to leave them out.")
+    if bool(any_bad.all()):
+        raise ValueError(f"{found}, so that dropping leaves none. Correct this level's runs.")
+    return any_bad
+
+
+def _check_support(prior: Prior, theta: Tensor, *, where: str) -> None:
+    outside = ~prior.contains(theta)
+    if not bool(outside.any()):
+        return
+    row = int(outside.nonzero()[0])
+    raise ValueError(
+        f"{where}: theta must lie in the prior's support; {int(outside.sum())} of {len(theta)} rows "
+        f"do not, the first at row {row}: {theta[row].tolist()}, with low {prior.low.tolist()} and "
+        f"high {prior.high.tolist()}. Widen the prior, or leave those runs out."
+    )
+
+
+def _check_event_shapes(levels: Sequence[LevelRuns]) -> None:
+    for level in range(1, len(levels)):
+        coarse, below = levels[level][1], levels[level - 1][2]
+        if coarse is not None and coarse.shape[1:] != below.shape[1:]:
+            raise ValueError(
+                f"levels[{level}]: x_coarse must have the event shape of level {level - 1}'s x, "
+                f"{tuple(below.shape[1:])}; got {tuple(coarse.shape[1:])}. Check the order: "
+                "(theta, x_coarse, x), the coarse member first."
+            )
+
+
+def row_index(rows: Any, *, count: int, name: str) -> Tensor | None:
+    """Row numbers in `[0, count)`, int64, from integers or a boolean mask; None stays None."""
+    if rows is None:
+        return None
+    index = as_tensor(
+        rows,
+        name=name,
+        ndim=1,
+        dtype=None,
+        finite=False,
+        remedy="Pass row numbers or a boolean mask.",
+    ).cpu()
+    if index.numel() == 0:
+        raise ValueError(f"{name} must keep at least 1 row; got none. Pass row numbers or None.")
+    if index.dtype == torch.bool:
+        if len(index) != count:
+            raise ValueError(
+                f"{name} must have one entry a row, {count}; got {len(index)}. Pass a mask of that "
+                "length, or row numbers."
+            )
+        if not bool(index.any()):
+            raise ValueError(f"{name} must keep at least 1 row; got none. Set some entries True.")
+        return index.nonzero().flatten()
+    if index.is_floating_point():
+        raise TypeError(f"{name} must hold integers; got {index.dtype}. Pass row numbers.")
+    if int(index.min()) < 0 or int(index.max()) >= count:
+        raise ValueError(
+            f"{name} must lie in [0, {count}); got {int(index.min())} to {int(index.max())}. Pass "
+            "row numbers of this level."
+        )
+    return index.long()

@@ -1,0 +1,231 @@
+"""What the user brings: simulators of increasing fidelity, a prior, and the noise they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlsbi._checks import as_tensor, check_count, check_positive, check_type
+from mlsbi._noise import check_noise, clone_noise, default_noise, noise_row
+from mlsbi.prior import Prior, as_prior
+
+__all__ = ["Hierarchy", "Level", "RowError"]
+
+
+class RowError(RuntimeError):
+    """A row-by-row simulator failed; `row` is the row within the rows it was given."""
+
+    def __init__(self, message: str, row: int = -1) -> None:
+        """Keep the message and the row."""
+        super().__init__(message)
+        self.row = row
+
+
+@dataclass(frozen=True)
+class Level:
+    """One simulator of a hierarchy.
+
+    Attributes:
+        simulator: `f(theta, u) -> x` with theta a float32 tensor `(n, d)`, u the noise as drawn (n
+            rows), and x array-like `(n, *event)`. With `batched=False` it is called a row at a
+            time: theta a float32 NumPy array `(d,)`, u the row's seed (a Python int) or, for
+            explicit noise, the row as NumPy arrays (numbers where the row is one number).
+        cost: Cost of one run, in the same unit for all levels; None if not known.
+        batched: Whether the simulator takes all rows at once.
+        name: Name used in messages.
+    """
+
+    simulator: Callable[..., Any]
+    cost: float | None = field(default=None, kw_only=True)
+    batched: bool = field(default=True, kw_only=True)
+    name: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if not callable(self.simulator):
+            raise TypeError(
+                f"simulator must be callable; got {type(self.simulator).__name__}. "
+                "Pass a function f(theta, u) -> x."
+            )
+        check_type(self.batched, bool, name="batched", remedy="Pass True or False.")
+        if self.name is not None:
+            check_type(self.name, str, name="name", remedy="Pass a string or None.")
+        if self.cost is not None:
+            object.__setattr__(self, "cost", check_positive(self.cost, name="cost"))
+
+    def run(self, theta: Tensor, u: Any) -> Tensor:
+        """Run the simulator.
+
+        The simulator gets copies, so that one which works in place cannot break a coupled pair.
+
+        Args:
+            theta: Parameters, shape `(n, d)`.
+            u: Noise with n rows, as `Hierarchy.draw` returns it.
+
+        Returns:
+            Outputs, float32 on the CPU, shape `(n, *event)`; NaN and infinite values are passed
+            on. Scalar outputs get the event shape `(1,)`.
+
+        Raises:
+            TypeError: If an argument, or what the simulator returns, is not array-like.
+            ValueError: If a shape is wrong.
+            RowError: If a row-by-row simulator raises an exception.
+        """
+        theta = as_tensor(
+            theta, name="theta", ndim=2, finite=False, remedy="Pass one row per run, (n, d)."
+        )
+        check_noise(u, rows=len(theta), name="u")
+        if self.batched:
+            x = self._as_output(self.simulator(theta.clone(), clone_noise(u)))
+        else:
+            x = self._run_rows(theta, u)
+        if x.ndim == 1:
+            x = x.unsqueeze(1)
+        if x.ndim < 2 or len(x) != len(theta) or x[0].numel() == 0:
+            raise ValueError(
+                f"{self._label()} must return x of shape (n, *event) with n = {len(theta)}; got "
+                f"{tuple(x.shape)}. Return one row per row of theta, or set batched=False for a "
+                "simulator that runs one row at a time."
+            )
+        return x.cpu()
+
+    def _label(self) -> str:
+        return f"simulator {self.name or getattr(self.simulator, '__name__', 'of this level')!r}"
+
+    def _as_output(self, value: Any) -> Tensor:
+        if isinstance(value, (bool, int, float, np.generic)):
+            value = np.asarray([value])
+        return as_tensor(value, name=f"the output of {self._label()}", finite=False)
+
+    def _run_rows(self, theta: Tensor, u: Any) -> Tensor:
+        rows = []
+        for i, row in enumerate(theta.cpu()):
+            try:
+                value = self.simulator(row.numpy().copy(), noise_row(u, i))
+            except Exception as error:
+                raise RowError(
+                    f"{self._label()} failed at row {i}: {type(error).__name__}: {error}", i
+                ) from error
+            rows.append(self._as_output(value))
+            if rows[i].shape != rows[0].shape:
+                raise ValueError(
+                    f"{self._label()} must return the same shape for every row; got "
+                    f"{tuple(rows[0].shape)} at row 0 and {tuple(rows[i].shape)} at row {i}. Pad or "
+                    "summarise the output."
+                )
+        x = torch.stack(rows)
+        return x.unsqueeze(1) if x.ndim == 1 else x
+
+
+class Hierarchy:
+    """All levels, coarsest first, with the prior and the noise that coupled pairs share."""
+
+    def __init__(
+        self,
+        prior: Any,
+        levels: Sequence[Level],
+        *,
+        noise: Callable[[int, torch.Generator], Any] | None = None,
+    ) -> None:
+        """Put levels together.
+
+        Args:
+            prior: Anything `mlsbi.prior.as_prior` takes.
+            levels: The levels, coarsest first.
+            noise: `noise(n, generator)` returns u: a tensor, or a tuple or dict of tensors, with n
+                rows. By default u is one seed a row: int64 in `[0, 2**63)`, shape `(n,)`.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: If there is no level, or the prior cannot be used.
+        """
+        self._prior = as_prior(prior)
+        check_type(levels, (list, tuple), name="levels", remedy="Pass a list of mlsbi.Level.")
+        if not levels:
+            raise ValueError("levels must have at least one entry; got none. Add an mlsbi.Level.")
+        for i, level in enumerate(levels):
+            check_type(level, Level, name=f"levels[{i}]", remedy="Wrap it: mlsbi.Level(simulator).")
+        if noise is not None and not callable(noise):
+            raise TypeError(
+                f"noise must be callable; got {type(noise).__name__}. Pass a function "
+                "noise(n, generator) -> u, or None for one seed a row."
+            )
+        self._levels = tuple(levels)
+        self._noise = noise
+
+    def __repr__(self) -> str:
+        lines = [f"Hierarchy({self.num_levels} level(s), {self._prior.dim} parameter(s))"]
+        for i, level in enumerate(self._levels):
+            cost = "not known" if level.cost is None else f"{level.cost:g}"
+            lines.append(f"  level {i}: {level._label()}, cost {cost}")
+        return "\n".join(lines)
+
+    @property
+    def prior(self) -> Prior:
+        """The prior."""
+        return self._prior
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels, coarsest first."""
+        return self._levels
+
+    @property
+    def num_levels(self) -> int:
+        """Number of levels, L + 1."""
+        return len(self._levels)
+
+    @property
+    def costs(self) -> tuple[float | None, ...]:
+        """Cost of one run of each level, None where not known."""
+        return tuple(level.cost for level in self._levels)
+
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Any]:
+        """Draw parameters and noise.
+
+        Args:
+            n: Number of rows.
+            generator: Source of randomness.
+
+        Returns:
+            theta, float32, shape `(n, d)`, and u with n rows.
+
+        Raises:
+            TypeError: If an argument, or the noise drawn, has the wrong type.
+            ValueError: If `n` is less than 1, or the noise has not n rows.
+        """
+        n = check_count(n, name="n")
+        theta = self._prior.sample(n, generator)
+        u = (self._noise or default_noise)(n, generator)
+        check_noise(u, rows=n, name="noise(n, generator)")
+        return theta, u
+
+    def pair(self, level: int, theta: Tensor, u: Any) -> tuple[Tensor | None, Tensor]:
+        """Run a level, and the level below it with the same theta and u.
+
+        Args:
+            level: Which level.
+            theta: Parameters, shape `(n, d)`.
+            u: Noise with n rows.
+
+        Returns:
+            Outputs of level l-1 (None for level 0) and of level l.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: If there is no such level, or a shape is wrong.
+            RowError: If a row-by-row simulator raises an exception.
+        """
+        number = check_count(level, name="level", minimum=0)
+        if number >= self.num_levels:
+            raise ValueError(
+                f"level must be below {self.num_levels}; got {number}. Levels run from 0 (coarsest) "
+                f"to {self.num_levels - 1} (finest)."
+            )
+        coarse = None if number == 0 else self._levels[number - 1].run(theta, u)
+        return coarse, self._levels[number].run(theta, u)
