@@ -18,7 +18,7 @@ help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## the whole main job on a small example, in about a minute
-	$(RUN) mlsbi demo
+	$(VENV)/bin/mlsbi demo
 
 test: $(STAMP)  ## the fast tests
 	$(RUN) pytest

@@ -1,0 +1,115 @@
+"""The pages are true: their Python runs, their commands exist, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+BLOCK = re.compile(
+    r"^(?P<slow><!-- slow -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    code: str
+    slow: bool
+    line: int  # of the first line of code
+
+
+def blocks_of(page):
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(m["language"], m["code"], bool(m["slow"]), text.count("\n", 0, m.start("code")) + 1)
+        for m in BLOCK.finditer(text)
+    ]
+
+
+def python_pages(*, slow):
+    """Pages with Python blocks (with a slow one, if `slow`)."""
+    found = []
+    for page in PAGES:
+        blocks = [block for block in blocks_of(page) if block.language == "python"]
+        if any(block.slow or not slow for block in blocks):
+            found.append(pytest.param(page, id=page.name))
+    return found
+
+
+def run_page(page, *, slow):
+    """Run a page's blocks in order, in one namespace; errors point at lines of the page."""
+    namespace = {"__name__": page.stem}
+    for block in blocks_of(page):
+        if block.language == "python" and (slow or not block.slow):
+            code = "\n" * (block.line - 1) + block.code
+            exec(compile(code, str(page), "exec"), namespace)
+
+
+def commands_of(page, program):
+    """The words that follow `program` in a page's code."""
+    text = page.read_text(encoding="utf-8")
+    code = [block.code for block in blocks_of(page) if block.language in {"bash", "sh", "console"}]
+    code += re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))
+    words = re.compile(rf"(?:^|[\s;&|]){program} ([a-z][a-z-]*)", re.MULTILINE)
+    return {word for piece in code for word in words.findall(piece)}
+
+
+@pytest.mark.parametrize("page", python_pages(slow=False))
+def test_python_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page(page, slow=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", python_pages(slow=True))
+def test_all_python_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page(page, slow=True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_exist(page):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert commands_of(page, "make") <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_mlsbi_commands_exist(page):
+    named = commands_of(page, "mlsbi")
+    if named:
+        from mlsbi.cli import app
+
+        assert named <= set(typer.main.get_command(app).commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_the_repository_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    files = [link for link in links if not link.startswith(("http://", "https://"))]
+    assert [link for link in files if not (page.parent / link).exists()] == []
+
+
+def test_readme_is_where_the_commands_are():
+    assert {"demo", "test"} <= commands_of(ROOT / "README.md", "make")
+    assert {"demo", "bench"} <= commands_of(ROOT / "README.md", "mlsbi")
+
+
+def test_blocks_are_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a `make x`\n```python\none = 1\n```\n<!-- slow -->\n```python\n1 / 0\n```\n")
+    first, second = blocks_of(page)
+    assert (first.code, first.slow, first.line) == ("one = 1\n", False, 3)
+    assert second.slow
+    assert commands_of(page, "make") == {"x"}
+    run_page(page, slow=False)
+    with pytest.raises(ZeroDivisionError) as error:
+        run_page(page, slow=True)
+    assert error.traceback[-1].lineno + 1 == 7
