@@ -28,8 +28,8 @@ def check_costs(costs: Sequence[float] | None, num_levels: int) -> tuple[float, 
         costs = costs.tolist()
     if not isinstance(costs, (list, tuple)):
         raise TypeError(
-            f"costs must be a sequence of numbers; got {type(costs).__name__}. Pass the cost of one "
-            "run of each level, or None."
+            f"costs must be a sequence of numbers; got {type(costs).__name__}. Pass the cost of "
+            "one run of each level, or None."
         )
     if len(costs) != num_levels:
         raise ValueError(
@@ -94,7 +94,7 @@ def _check_level(prior: Prior, entry: Any, *, level: int, drop: bool) -> tuple[L
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    """An own, contiguous copy on the CPU: what the caller does with the array later is no matter."""
+    """An own copy on the CPU, untouched by what the caller does with the array later."""
     return tensor.cpu().clone(memory_format=torch.contiguous_format)
 
 
@@ -140,9 +140,10 @@ def _check_support(prior: Prior, theta: Tensor, *, where: str) -> None:
         return
     row = int(outside.nonzero()[0])
     raise ValueError(
-        f"{where}: theta must lie in the prior's support; {int(outside.sum())} of {len(theta)} rows "
-        f"do not, the first at row {row}: {theta[row].tolist()}, with low {prior.low.tolist()} and "
-        f"high {prior.high.tolist()}. Widen the prior, or leave those runs out."
+        f"{where}: theta must lie in the prior's support; {int(outside.sum())} of {len(theta)} "
+        f"rows do not, the first at row {row}: {theta[row].tolist()}, with low "
+        f"{prior.low.tolist()} and high {prior.high.tolist()}. Widen the prior, or leave those "
+        "runs out."
     )
 
 

@@ -45,7 +45,8 @@ def check_noise(u: Any, *, rows: int, name: str) -> None:
             raise TypeError(f"{name} must be made of tensors; got {type(leaf).__name__}. {_REMEDY}")
         if leaf.ndim == 0 or len(leaf) != rows:
             raise ValueError(
-                f"{name} must have {rows} rows; got a tensor of shape {tuple(leaf.shape)}. {_REMEDY}"
+                f"{name} must have {rows} rows; got a tensor of shape {tuple(leaf.shape)}. "
+                f"{_REMEDY}"
             )
 
 

@@ -76,28 +76,29 @@ def distribution_from_dict(description: Mapping[str, Any]) -> td.Distribution:
 def _describe(distribution: td.Distribution) -> dict[str, Any]:
     from sbi.utils import BoxUniform, MultipleIndependent
 
-    family = type(distribution)
-    if isinstance(distribution, Product):
-        parts = [_describe(c) for c in distribution.components]
+    family = type(distribution)  # exactly: a subclass may have another density
+    found: Any = distribution
+    if isinstance(found, Product):
+        parts = [_describe(c) for c in found.components]
         return {"type": "Product", "components": parts}
     if family is MultipleIndependent:
-        parts = [_describe(d) for d in distribution.dists]
+        parts = [_describe(d) for d in found.dists]
         return {"type": "MultipleIndependent", "components": parts}
     if family is BoxUniform:
         return {
             "type": "BoxUniform",
-            "low": _pack(distribution.low),
-            "high": _pack(distribution.high),
+            "low": _pack(found.low),
+            "high": _pack(found.high),
         }
     if family is td.Independent:
-        count = distribution.reinterpreted_batch_ndims
-        return {"type": "Independent", "base": _describe(distribution.base_dist), "ndims": count}
+        count = found.reinterpreted_batch_ndims
+        return {"type": "Independent", "base": _describe(found.base_dist), "ndims": count}
     if family is td.TransformedDistribution:
-        steps = [_describe_transform(t) for t in distribution.transforms]
-        base = _describe(distribution.base_dist)
+        steps = [_describe_transform(t) for t in found.transforms]
+        base = _describe(found.base_dist)
         return {"type": "Transformed", "base": base, "transforms": steps}
     if family in _FAMILIES:
-        values = {name: _pack(getattr(distribution, name)) for name in _FAMILIES[family]}
+        values = {name: _pack(getattr(found, name)) for name in _FAMILIES[family]}
         return {"type": family.__name__, "parameters": values}
     raise _UnknownFamilyError(family.__name__)
 

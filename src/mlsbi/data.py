@@ -170,8 +170,8 @@ class MultilevelData:
         number = check_count(level, name="level", minimum=0)
         if number >= self.num_levels:
             raise ValueError(
-                f"level must be below {self.num_levels}; got {number}. Levels run from 0 (coarsest) "
-                f"to {self.num_levels - 1} (finest)."
+                f"level must be below {self.num_levels}; got {number}. Levels run from 0 "
+                f"(coarsest) to {self.num_levels - 1} (finest)."
             )
         return number
 

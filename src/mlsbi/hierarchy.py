@@ -115,8 +115,8 @@ class Level:
             if rows[i].shape != rows[0].shape:
                 raise ValueError(
                     f"{self._label()} must return the same shape for every row; got "
-                    f"{tuple(rows[0].shape)} at row 0 and {tuple(rows[i].shape)} at row {i}. Pad or "
-                    "summarise the output."
+                    f"{tuple(rows[0].shape)} at row 0 and {tuple(rows[i].shape)} at row {i}. Pad "
+                    "or summarise the output."
                 )
         x = torch.stack(rows)
         return x.unsqueeze(1) if x.ndim == 1 else x
@@ -224,8 +224,8 @@ class Hierarchy:
         number = check_count(level, name="level", minimum=0)
         if number >= self.num_levels:
             raise ValueError(
-                f"level must be below {self.num_levels}; got {number}. Levels run from 0 (coarsest) "
-                f"to {self.num_levels - 1} (finest)."
+                f"level must be below {self.num_levels}; got {number}. Levels run from 0 "
+                f"(coarsest) to {self.num_levels - 1} (finest)."
             )
         coarse = None if number == 0 else self._levels[number - 1].run(theta, u)
         return coarse, self._levels[number].run(theta, u)

@@ -172,6 +172,7 @@ def as_prior(prior: Any) -> Prior:
     """
     if isinstance(prior, Prior):
         return prior
+    distribution: Distribution
     if isinstance(prior, (list, tuple)):
         distribution = _product(prior)
     elif isinstance(prior, Distribution):

@@ -1,0 +1,150 @@
+"""`MultilevelData` on disk: one Zarr (version 3) folder, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlsbi._checks import check_type
+from mlsbi.data import MultilevelData
+from mlsbi.prior import Prior
+
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["FORMAT_VERSION", "load_data", "save_data"]
+
+FORMAT_VERSION = 1
+_FORMAT = "mlsbi.MultilevelData"
+
+
+def save_data(data: MultilevelData, path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Write data next to `path` first, then rename; see `MultilevelData.save`."""
+    target = _as_path(path)
+    check_type(overwrite, bool, name="overwrite", remedy="Pass True or False.")
+    if target.exists():
+        _check_replaceable(target, overwrite=overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        fresh, old = Path(folder) / "new", Path(folder) / "old"
+        _write(data, fresh)
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+
+
+def _as_path(path: str | os.PathLike[str]) -> Path:
+    check_type(path, (str, os.PathLike), name="path", remedy="Pass a folder's name.")
+    if not os.fspath(path):
+        raise ValueError("path must not be empty; got ''. Pass a folder's name.")
+    return Path(path).absolute()
+
+
+def _check_replaceable(target: Path, *, overwrite: bool) -> None:
+    if not overwrite:
+        raise FileExistsError(
+            f"path {str(target)!r} exists already. Choose another, or pass overwrite=True."
+        )
+    try:
+        _read_attributes(target)
+    except (FileNotFoundError, ValueError) as error:
+        raise FileExistsError(
+            f"path {str(target)!r} exists and holds something other than saved data, so that "
+            "overwrite=True does not apply. Choose another path."
+        ) from error
+
+
+def _write(data: MultilevelData, folder: Path) -> None:
+    import zarr
+
+    root = zarr.open_group(str(folder), mode="w", zarr_format=3)
+    for level in range(data.num_levels):
+        group = root.create_group(f"level_{level}")
+        group.create_array("theta", data=data.theta(level).numpy())
+        group.create_array("x", data=data.x(level).numpy())
+        if level > 0:
+            group.create_array("x_coarse", data=data.x_coarse(level).numpy())
+    # Last, so that a folder with attributes is a whole one.
+    root.attrs.update(
+        {
+            "format": _FORMAT,
+            "format_version": FORMAT_VERSION,
+            "n": list(data.n),
+            "costs": None if data.costs is None else list(data.costs),
+            "dropped": list(data.dropped),
+            "prior": data.prior.to_dict(),
+        }
+    )
+
+
+def _open(folder: Path) -> zarr.Group:
+    import zarr
+
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"path {str(folder)!r} is not a folder. Pass the path given to MultilevelData.save."
+        )
+    try:
+        return zarr.open_group(str(folder), mode="r", zarr_format=3)
+    except Exception as error:
+        raise _not_ours(folder, str(error)) from error
+
+
+def _not_ours(folder: Path, found: str) -> ValueError:
+    return ValueError(
+        f"path {str(folder)!r} does not hold saved data ({found}). Pass a folder written by "
+        "MultilevelData.save."
+    )
+
+
+def _read_attributes(folder: Path) -> dict[str, Any]:
+    attributes = dict(_open(folder).attrs)
+    if attributes.get("format") != _FORMAT:
+        raise _not_ours(folder, f"its format is {attributes.get('format')!r}")
+    if attributes.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"path {str(folder)!r} has format version {attributes.get('format_version')}; this "
+            f"mlsbi reads version {FORMAT_VERSION}. Use the version of mlsbi that wrote it."
+        )
+    return attributes
+
+
+def load_data(path: str | os.PathLike[str], *, prior: Any) -> MultilevelData:
+    """Read data and validate them again; see `MultilevelData.load`."""
+    folder = _as_path(path)
+    attributes = _read_attributes(folder)
+    own_prior = prior if prior is not None else _stored_prior(attributes)
+    root = _open(folder)
+    try:
+        levels = [_read_level(root, level, n) for level, n in enumerate(attributes["n"])]
+        dropped = tuple(int(count) for count in attributes["dropped"])
+        costs = attributes["costs"]
+    except Exception as error:
+        raise _not_ours(folder, f"it is damaged: {type(error).__name__}: {error}") from error
+    data = MultilevelData.from_arrays(own_prior, levels, costs=costs)
+    runs = [
+        (data.theta(i), data.x_coarse(i) if i else None, data.x(i)) for i in range(data.num_levels)
+    ]
+    return MultilevelData(data.prior, runs, costs=data.costs, dropped=dropped)
+
+
+def _stored_prior(attributes: Mapping[str, Any]) -> Prior:
+    try:
+        description = attributes["prior"]
+    except KeyError as error:
+        raise ValueError("the saved data name no prior. Pass it: prior=...") from error
+    return Prior.from_dict(description)
+
+
+def _read_level(root: Any, level: int, n: int) -> tuple[np.ndarray, ...]:
+    names = ("theta", "x") if level == 0 else ("theta", "x_coarse", "x")
+    group = root[f"level_{level}"]
+    arrays = tuple(np.asarray(group[name][...]) for name in names)
+    if any(len(array) != n or array.dtype != np.float32 for array in arrays):
+        raise ValueError(f"level {level} must have {n} rows of float32")
+    return arrays
