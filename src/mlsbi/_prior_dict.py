@@ -11,7 +11,7 @@ from torch import distributions as td
 
 from mlsbi._prior_product import Product
 
-__all__ = ["distribution_from_dict", "distribution_to_dict"]
+__all__ = ["as_float32", "distribution_from_dict", "distribution_to_dict"]
 
 _CUSTOM = "custom"
 _DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float64)}
@@ -71,6 +71,28 @@ def distribution_from_dict(description: Mapping[str, Any]) -> td.Distribution:
             f"the description of the prior cannot be read (type {kind!r}: {error}). "
             "Pass what Prior.to_dict returned, or the prior itself: prior=..."
         ) from error
+
+
+def as_float32(distribution: td.Distribution) -> td.Distribution:
+    """The same distribution with float32 parameters, if it has others and is of a known family.
+
+    theta is float32 everywhere, and sbi's transforms refuse a prior of another dtype.
+    """
+    description = distribution_to_dict(distribution)
+    narrowed = _narrow(description)
+    if description["type"] == _CUSTOM or narrowed == description:
+        return distribution
+    return _build(narrowed)
+
+
+def _narrow(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {
+            k: "float32" if k == "dtype" and v == "float64" else _narrow(v) for k, v in part.items()
+        }
+    if isinstance(part, list) and part and isinstance(part[0], dict):
+        return [_narrow(entry) for entry in part]
+    return part
 
 
 def _describe(distribution: td.Distribution) -> dict[str, Any]:
