@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from mlsbi._checks import as_tensor, check_count, check_type
 from mlsbi._prior_bounds import Bounds, support_bounds
-from mlsbi._prior_dict import distribution_from_dict, distribution_to_dict
+from mlsbi._prior_dict import as_float32, distribution_from_dict, distribution_to_dict
 from mlsbi._prior_product import Product
 from mlsbi._random import isolated_rng
 
@@ -164,7 +164,8 @@ def as_prior(prior: Any) -> Prior:
             independent one-dimensional distributions, or a `Prior`, which is passed on.
 
     Returns:
-        The prior. It holds a copy: the distribution passed in is not changed.
+        The prior. It holds a copy, with float32 parameters where the family is a known one: the
+        distribution passed in is not changed.
 
     Raises:
         TypeError: If `prior` is none of these.
@@ -180,6 +181,8 @@ def as_prior(prior: Any) -> Prior:
     else:
         raise TypeError(f"prior must be a distribution; got {type(prior).__name__}. {_KINDS}")
     _check_shapes(distribution)
+    distribution = as_float32(distribution)
+    _stop_validation(distribution)
     dim = int(distribution.event_shape[0])
     bounds = support_bounds(distribution, dim)
     if not bool((bounds.low < bounds.high).all()):
@@ -228,8 +231,6 @@ def _product(components: Sequence[Any]) -> Product:
             )
         part = _copy(component)
         parts.append(part.expand(torch.Size([1])) if shape == () else part)
-    for part in parts:
-        _stop_validation(part)
     return Product(parts)
 
 
