@@ -79,7 +79,6 @@ def test_quadrature_has_converged(task: Task) -> None:
     assert float((coarse - fine).abs().max()) < 1e-6
 
 
-@pytest.mark.slow
 def test_exact_posterior_reaches_its_known_nlpd() -> None:
     """-1.479 was measured on about 500 other pairs, so both runs' standard errors count."""
     task = ornstein_uhlenbeck(3)
