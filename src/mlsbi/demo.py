@@ -1,0 +1,239 @@
+"""The whole job, small: levels, runs, fits, checks, plots, and what the cheap level saved.
+
+On the Ornstein-Uhlenbeck task, which needs no data, or on the CAMELS power spectra; both are tasks
+of Hikida et al. (2025, arXiv:2506.06087).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from mlsbi._compare import Match, level_alone, runs_to_match
+from mlsbi._demo_report import Line, comparison, levels_table, next_steps, saving, save_plots
+from mlsbi._random import derive_seed, make_generator
+from mlsbi.data import MultilevelData
+from mlsbi.fit import fit_posterior
+from mlsbi.metrics import expected_coverage, nlpd
+from mlsbi.options import Training
+from mlsbi.results import PosteriorFit
+from mlsbi.simulate import simulate
+from mlsbi.strategies import SingleLevel, Strategy
+from mlsbi.tasks import Task, camels, ornstein_uhlenbeck
+
+__all__ = ["DemoProblem", "DemoResult", "camels_problem", "ou_problem", "run_demo"]
+
+_PRIOR_DRAWS = 200_000
+_PLOT_DRAWS = 4_000
+
+
+@dataclass(frozen=True)
+class DemoProblem:
+    """What a demo runs on.
+
+    Attributes:
+        title: One line.
+        levels: What each level is, coarsest first.
+        task: The task.
+        n: Runs of each level.
+        curve: Numbers of high-level runs alone that the multilevel fit is compared with; the first
+            is the last of `n`.
+        labels: Of the parameters, for plots.
+        bench: The command that repeats the comparison over seeds.
+    """
+
+    title: str
+    levels: tuple[str, ...]
+    task: Task = field(repr=False)
+    n: tuple[int, ...]
+    curve: tuple[int, ...]
+    labels: tuple[str, ...]
+    bench: str
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What a demo found.
+
+    Attributes:
+        lines: One a fit, as in the printed table.
+        curve: Number of high-level runs alone -> NLPD.
+        match: How many of them do as well as the multilevel fit.
+        files: What was written.
+    """
+
+    lines: tuple[Line, ...]
+    curve: dict[int, float]
+    match: Match
+    files: dict[str, Path]
+
+
+def ou_problem() -> DemoProblem:
+    """Three parameters of an Ornstein-Uhlenbeck process; simulates its own runs."""
+    return DemoProblem(
+        title="Ornstein-Uhlenbeck process: speed, mean and volatility from five values of a path",
+        levels=("independent draws of the stationary law", "the path itself, step by step"),
+        task=ornstein_uhlenbeck(),
+        n=(1000, 50),
+        curve=(50, 100, 200, 400, 800, 1600),
+        labels=(r"$\gamma$", r"$\mu$", r"$\sigma$"),
+        bench="mlsbi bench ou",
+    )
+
+
+def camels_problem(folder: Path) -> DemoProblem:
+    """sigma_8 from CAMELS matter power spectra, 980 N-body runs and 20 hydrodynamic ones.
+
+    Args:
+        folder: Folder of the spectra, or the folder above it.
+
+    Raises:
+        ValueError: The files are missing or not as expected.
+    """
+    return DemoProblem(
+        title="CAMELS: sigma_8 from the matter power spectrum of a hydrodynamic simulation",
+        levels=("N-body simulations, gravity alone", "hydrodynamic simulations"),
+        task=camels(folder),
+        n=(980, 20),
+        curve=(20, 40, 80, 160, 320, 640),
+        labels=(r"$\sigma_8$",),
+        bench=f"mlsbi bench camels-sigma8 --data {folder}",
+    )
+
+
+def run_demo(
+    problem: DemoProblem,
+    *,
+    out: Path,
+    seed: int,
+    console: Console,
+    progress: bool = False,
+    max_steps: int | None = None,
+) -> DemoResult:
+    """Run the whole job and print what happens.
+
+    Args:
+        problem: What to run on.
+        out: Folder for plots and the fit; made if need be.
+        seed: Seed of everything.
+        console: Where to print.
+        progress: Show progress bars on standard error.
+        max_steps: Cuts every training short, to try the demo out.
+
+    Returns:
+        What it found.
+    """
+    task = problem.task
+    console.print(f"[bold]{problem.title}[/bold]")
+    data, theta, x = _runs(problem, seed=seed, progress=progress)
+    console.print(levels_table(problem.levels, data))
+    fitter = _Fitter(console, seed=seed, progress=progress, max_steps=max_steps)
+    fits = {
+        "multilevel": fitter(data, None, "all levels together")  # None: the library's default,
+        "high level alone": fitter(
+            data.top(), SingleLevel(), f"{data.n[-1]} high-level runs alone"
+        ),
+        "low level alone": fitter(
+            level_alone(data, 0), SingleLevel(), f"{data.n[0]} low-level runs alone"
+        ),
+    }
+    curve, match = _high_level_curve(problem, fits, fitter, seed=seed)
+    coverages = {
+        name: expected_coverage(fit, theta, x, seed=derive_seed(seed, "demo", "coverage"))
+        for name, fit in fits.items()
+    }
+    lines = [Line(name, f.n, nlpd(f.log_prob(theta, x)).mean, coverages[name].error, f.cost)
+             for name, f in fits.items()]  # fmt: skip
+    if task.reference_posterior is not None:
+        lines.append(Line("exact posterior", (), nlpd(task.reference_posterior(theta, x)).mean))
+    console.print(comparison(lines, curve, tests=len(theta), costs=data.costs))
+    console.print(saving(match, data))
+
+    draws = _draws(task, fits, x[0], seed=seed)
+    files = save_plots(out, draws=draws, truth=theta[0], labels=problem.labels, coverages=coverages)
+    fits["multilevel"].save(out / "fit", overwrite=True)
+    files["fit"] = out / "fit"
+    console.print(next_steps(files, problem.bench), markup=False)
+    return DemoResult(tuple(lines), curve, match, files)
+
+
+def _runs(
+    problem: DemoProblem, *, seed: int, progress: bool
+) -> tuple[MultilevelData, Tensor, Tensor]:
+    """Training runs, and held-out parameters and observations of the highest level."""
+    hierarchy = problem.task.hierarchy
+    if hierarchy is None:
+        return problem.task.data(problem.n, seed)
+    data = simulate(hierarchy, problem.n, seed=seed, progress=progress)
+    # The held-out runs have a stream of their own: they are the same whatever the budget.
+    _, theta, x = problem.task.data((1,) * len(problem.n), seed)
+    return data, theta, x
+
+
+class _Fitter:
+    """Fits, and says how long each took."""
+
+    def __init__(
+        self, console: Console, *, seed: int, progress: bool, max_steps: int | None
+    ) -> None:
+        self.console, self.seed, self.progress = console, derive_seed(seed, "demo", "fit"), progress
+        self.options: dict[str, Any] = {}
+        if max_steps is not None:
+            self.options["training"] = replace(Training(), max_steps=max_steps)
+
+    def __call__(self, data: MultilevelData, strategy: Strategy | None, title: str) -> PosteriorFit:
+        start = time.perf_counter()
+        fit = fit_posterior(
+            data, strategy=strategy, seed=self.seed, progress=self.progress, **self.options
+        )
+        self.console.print(f"fitted {title} in {time.perf_counter() - start:.1f} s")
+        if not fit.status.ok:
+            self.console.print(f"[red]{fit.status.value}[/red]")
+        return fit
+
+
+def _high_level_curve(
+    problem: DemoProblem, fits: dict[str, PosteriorFit], fitter: Callable[..., PosteriorFit], *,
+    seed: int,
+) -> tuple[dict[int, float], Match]:  # fmt: skip
+    """NLPD over the number of high-level runs alone, and where the multilevel fit's lies on it."""
+    below = (1,) * (len(problem.n) - 1)
+    sets = {n: problem.task.data((*below, n), seed) for n in problem.curve}
+    # Stored runs that are trained on cannot be tested on: compare on those that nobody uses. The
+    # order of the runs depends on the seed alone, so these are the last of each test set.
+    common = min(len(theta) for _, theta, _ in sets.values())
+    _, theta, x = sets[problem.curve[-1]]
+    theta, x = theta[-common:], x[-common:]
+
+    def loss(fit: PosteriorFit) -> float:
+        return nlpd(fit.log_prob(theta, x)).mean
+
+    curve = {problem.n[-1]: loss(fits["high level alone"])}
+    for n in problem.curve:
+        if n not in curve:
+            fit = fitter(sets[n][0].top(), SingleLevel(), f"{n} high-level runs alone")
+            curve[n] = loss(fit)
+    return curve, runs_to_match(curve, loss(fits["multilevel"]))
+
+
+def _draws(task: Task, fits: dict[str, PosteriorFit], x: Tensor, *, seed: int) -> dict[str, Tensor]:
+    """Posterior draws at one observation: each fit's but the low level's, and the exact ones."""
+    draws = {
+        name: fit.sample(_PLOT_DRAWS, x=x, seed=derive_seed(seed, "demo", "draws", name))
+        for name, fit in fits.items()
+        if name != "low level alone"
+    }
+    if task.reference_posterior is None or task.hierarchy is None:
+        return draws
+    generator = make_generator(seed, "demo", "exact")
+    theta = task.hierarchy.prior.sample(_PRIOR_DRAWS, generator)
+    weights = torch.softmax(task.reference_posterior(theta, x[None]), 0)
+    rows = torch.multinomial(weights, _PLOT_DRAWS, replacement=True, generator=generator)
+    return {"exact": theta[rows], **draws}
