@@ -118,7 +118,7 @@ def save_plots(
 def next_steps(files: Mapping[str, Path], bench: str) -> str:
     """Where things are, and what to do now."""
     notes = {
-        "posterior": "at one held-out observation; the truth is marked",
+        "posterior": "at the held-out observation nearest the prior's middle; the truth is marked",
         "coverage": "credible regions that hold the truth as often as they say",
         "fit": f'mlsbi.load_fit("{files["fit"]}")',
     }

@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import Tensor
 
 from mlsbi._compare import Match, level_alone, runs_to_match
-from mlsbi._demo_report import Line, comparison, levels_table, next_steps, saving, save_plots
+from mlsbi._demo_report import Line, comparison, levels_table, next_steps, save_plots, saving
 from mlsbi._random import derive_seed, make_generator
 from mlsbi.data import MultilevelData
 from mlsbi.fit import fit_posterior
@@ -31,7 +31,7 @@ from mlsbi.tasks import Task, camels, ornstein_uhlenbeck
 __all__ = ["DemoProblem", "DemoResult", "camels_problem", "ou_problem", "run_demo"]
 
 _PRIOR_DRAWS = 200_000
-_PLOT_DRAWS = 4_000
+_PLOT_DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def run_demo(
     console.print(levels_table(problem.levels, data))
     fitter = _Fitter(console, seed=seed, progress=progress, max_steps=max_steps)
     fits = {
-        "multilevel": fitter(data, None, "all levels together")  # None: the library's default,
+        "multilevel": fitter(data, None, "all levels together"),  # None: the default strategy
         "high level alone": fitter(
             data.top(), SingleLevel(), f"{data.n[-1]} high-level runs alone"
         ),
@@ -156,8 +156,11 @@ def run_demo(
     console.print(comparison(lines, curve, tests=len(theta), costs=data.costs))
     console.print(saving(match, data))
 
-    draws = _draws(task, fits, x[0], seed=seed)
-    files = save_plots(out, draws=draws, truth=theta[0], labels=problem.labels, coverages=coverages)
+    shown = _central(theta, data)
+    draws = _draws(task, fits, x[shown], seed=seed)
+    files = save_plots(
+        out, draws=draws, truth=theta[shown], labels=problem.labels, coverages=coverages
+    )
     fits["multilevel"].save(out / "fit", overwrite=True)
     files["fit"] = out / "fit"
     console.print(next_steps(files, problem.bench), markup=False)
@@ -221,6 +224,12 @@ def _high_level_curve(
             fit = fitter(sets[n][0].top(), SingleLevel(), f"{n} high-level runs alone")
             curve[n] = loss(fit)
     return curve, runs_to_match(curve, loss(fits["multilevel"]))
+
+
+def _central(theta: Tensor, data: MultilevelData) -> int:
+    """The held-out row nearest to the middle of the prior's box: chosen without a look at fits."""
+    low, high = data.prior.low, data.prior.high
+    return int((((theta - low) / (high - low) - 0.5) ** 2).sum(1).argmin())
 
 
 def _draws(task: Task, fits: dict[str, PosteriorFit], x: Tensor, *, seed: int) -> dict[str, Tensor]:
