@@ -29,7 +29,9 @@ def derive_seed(seed: int, *path: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def make_generator(seed: int, *path: int | str, device: str | torch.device = "cpu") -> torch.Generator:
+def make_generator(
+    seed: int, *path: int | str, device: str | torch.device = "cpu"
+) -> torch.Generator:
     """A `torch.Generator` seeded by `derive_seed(seed, *path)`."""
     generator = torch.Generator(device=device)
     generator.manual_seed(derive_seed(seed, *path))

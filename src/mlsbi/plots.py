@@ -23,6 +23,7 @@ from mlsbi.metrics import Coverage
 
 __all__ = ["coverage_plot", "history_plot", "pairplot"]
 
+
 def pairplot(
     samples: Mapping[str, Any],
     *,

@@ -1,0 +1,71 @@
+"""Masked autoregressive and neural spline flows of `zuko`, k members at once.
+
+MAF: Papamakarios et al. 2017, arXiv:1705.07057. NSF: Durkan et al. 2019, arXiv:1906.04032.
+"""
+
+from __future__ import annotations
+
+import torch
+import zuko
+from torch import Tensor, nn
+
+from mlsbi._random import isolated_rng
+from mlsbi.estimators.base import ConditionalDensity
+from mlsbi.estimators.stacked import Dropout, stack_linears
+
+__all__ = ["FlowDensity"]
+
+
+class FlowDensity(ConditionalDensity):
+    """A zuko flow whose linear layers are stacked over members."""
+
+    def __init__(
+        self,
+        family: type[zuko.lazy.Flow],
+        members: int,
+        value_dim: int,
+        context_dim: int,
+        *,
+        generator: torch.Generator,
+        transforms: int,
+        hidden: tuple[int, ...],
+        dropout: float = 0.0,
+        common_dropout: bool = True,
+    ) -> None:
+        """Build the flow and stack its layers.
+
+        Args:
+            family: `zuko.flows.MAF`, `zuko.flows.NSF` or another autoregressive flow of zuko.
+            members: k.
+            value_dim: Dimension d of the value.
+            context_dim: Length of the (embedded) context vector.
+            generator: Draws the initial weights.
+            transforms: Number of autoregressive transforms.
+            hidden: Widths of each transform's hidden layers.
+            dropout: Rate behind each activation, in training mode.
+            common_dropout: One mask for all rows of a pass (see `Dropout`).
+        """
+        super().__init__()
+        self.members, self.value_dim = members, value_dim
+        # zuko initialises from the global generator. The template supplies the structure only;
+        # its weights are drawn anew, from `generator`, when the layers are stacked.
+        with isolated_rng(0):
+            self.flow = family(
+                features=value_dim,
+                context=context_dim,
+                transforms=transforms,
+                hidden_features=hidden,
+                activation=nn.SiLU,
+            )
+        behind = (lambda: Dropout(dropout, common=common_dropout)) if dropout > 0 else None
+        stack_linears(self.flow, members, generator=generator, after_activation=behind)
+
+    def log_prob(self, value: Tensor, context: Tensor) -> Tensor:
+        """Log density, `(k, n)`, of values `(k, n, d)` at contexts `(k, n, c)`."""
+        return self.flow(context).log_prob(value)
+
+    def sample(self, context: Tensor, *, generator: torch.Generator) -> Tensor:
+        """One draw a row, `(k, n, d)`, at contexts `(k, n, c)`."""
+        shape = (*context.shape[:2], self.value_dim)
+        noise = torch.randn(shape, generator=generator, device=context.device)
+        return self.flow(context).transform.inv(noise)

@@ -1,0 +1,153 @@
+"""From a data set to rows in the network's units: the transforms, and who holds out what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlsbi._random import make_generator
+from mlsbi.data import MultilevelData
+from mlsbi.estimators.transforms import Standardise, Support, Transform, robust_location_scale
+from mlsbi.options import Training
+from mlsbi.prior import Prior
+from mlsbi.problem import LevelRows, folds
+
+__all__ = ["Prepared", "prepare", "train_rows"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Every level's rows in the network's units, and the transforms of level L."""
+
+    levels: tuple[LevelRows, ...]
+    value_transform: Transform
+    context_transform: Transform
+
+
+def prepare(
+    data: MultilevelData, *, kind: str, statistics: str, tails: str, shared: bool
+) -> Prepared:
+    """Transforms fitted on `data`, and all rows in the network's units.
+
+    Args:
+        data: Runs of every level.
+        kind: "posterior" (value theta, context x) or "likelihood" (value x, context theta).
+        statistics: "pooled", "level" or "array"; see `Multilevel.standardise`.
+        tails: Which outputs go through asinh; see `Standardise.fit`.
+        shared: One location and scale for all of x, for an embedding net.
+
+    Raises:
+        ValueError: The levels' x differ in shape.
+    """
+    check_same_events(data)
+    arrays = _x_transforms(data, statistics=statistics, tails=tails, shared=shared)
+    top = arrays[data.num_levels - 1, False]
+    theta_transform = _theta_transform(data, kind=kind)
+    levels = []
+    for level in range(data.num_levels):
+        theta = theta_transform(data.theta(level))
+        x = arrays[level, False](data.x(level))
+        coarse = arrays[level, True](data.x_coarse(level)) if level else None
+        levels.append(_rows(kind, theta, x, coarse))
+    if kind == "posterior":
+        return Prepared(tuple(levels), theta_transform, top)
+    return Prepared(tuple(levels), top, theta_transform)
+
+
+def check_same_events(data: MultilevelData) -> None:
+    """Refuse levels whose x differ in shape."""
+    shapes = [tuple(data.event_shape(level)) for level in range(data.num_levels)]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            f"data: x has event shapes {shapes} at levels 0 .. {len(shapes) - 1}, and this strategy "
+            "needs the same shape at every level; bring the levels to common summaries (the same "
+            "grid, or the same statistics) before MultilevelData.from_arrays"
+        )
+
+
+def train_rows(
+    data: MultilevelData, members: int, training: Training, seed: int
+) -> tuple[Tensor, ...]:
+    """For each level, which rows each member trains on, bool `(k, n_l)`."""
+    return tuple(
+        folds(
+            n,
+            members,
+            fraction=training.validation_fraction,
+            generator=make_generator(seed, "folds", level),
+        )
+        for level, n in enumerate(data.n)
+    )
+
+
+def _rows(kind: str, theta: Tensor, x: Tensor, coarse: Tensor | None) -> LevelRows:
+    if kind == "posterior":
+        return LevelRows(theta, x, None if coarse is None else theta, coarse)
+    flat = None if coarse is None else coarse.flatten(1)
+    return LevelRows(x.flatten(1), theta, flat, None if coarse is None else theta)
+
+
+def _theta_transform(data: MultilevelData, *, kind: str) -> Transform:
+    """Onto R^d for a value; for a context, the prior's box scaled to unit variance."""
+    pooled = torch.cat([data.theta(level) for level in range(data.num_levels)])
+    prior: Prior = data.prior
+    if kind == "posterior":
+        return Support.fit(prior.low, prior.high, pooled)
+    location, scale = robust_location_scale(pooled)
+    both = torch.isfinite(prior.low) & torch.isfinite(prior.high)
+    middle, width = (prior.low + prior.high) / 2, prior.high - prior.low
+    return Standardise(
+        torch.where(both, middle, location),
+        torch.where(both, width / 12**0.5, scale),
+        torch.zeros(prior.dim, dtype=torch.bool),
+    )
+
+
+def _x_transforms(
+    data: MultilevelData, *, statistics: str, tails: str, shared: bool
+) -> dict[tuple[int, bool], Standardise]:
+    """A transform for each array of x, by (level, coarse)."""
+    keys = [(level, False) for level in range(data.num_levels)]
+    keys += [(level, True) for level in range(1, data.num_levels)]
+
+    def array(level: int, coarse: bool) -> Tensor:  # noqa: FBT001
+        return data.x_coarse(level) if coarse else data.x(level)
+
+    pooled = Standardise.fit(torch.cat([array(*key) for key in keys]), tails=tails, shared=shared)
+    if statistics == "pooled":
+        return dict.fromkeys(keys, pooled)
+    if statistics == "array":
+        return {key: _mean_and_deviation(array(*key), pooled.asinh) for key in keys}
+    levels = _level_statistics(data, shared=shared)
+    by_level = [Standardise(location, scale, pooled.asinh) for location, scale in levels]
+    return {(level, coarse): by_level[level - coarse] for level, coarse in keys}
+
+
+def _mean_and_deviation(x: Tensor, asinh: Tensor) -> Standardise:
+    scale = x.double().std(0, correction=0)
+    return Standardise(
+        x.double().mean(0), torch.where(scale > 0, scale, torch.ones_like(scale)), asinh
+    )
+
+
+def _level_statistics(data: MultilevelData, *, shared: bool) -> list[tuple[Tensor, Tensor]]:
+    """Location and scale of each level's x, level 0's carried up by the coupled pairs.
+
+    With few pairs the median and the scale of x_l alone are rough; relative to those of its coarse
+    partners, whose true values the many cheap runs give, they are not (a control variate).
+    """
+
+    def statistics_of(x: Tensor) -> tuple[Tensor, Tensor]:
+        location, scale = robust_location_scale(x.reshape(-1, 1) if shared else x)
+        return location.expand(x.shape[1:]), scale.expand(x.shape[1:])
+
+    result = [statistics_of(data.x(0))]
+    for level in range(1, data.num_levels):
+        location, scale = result[-1]
+        fine_location, fine_scale = statistics_of(data.x(level))
+        coarse_location, coarse_scale = statistics_of(data.x_coarse(level))
+        ratio = fine_scale / coarse_scale
+        result.append((fine_location + (location - coarse_location) * ratio, scale * ratio))
+    return result

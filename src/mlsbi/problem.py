@@ -1,0 +1,152 @@
+"""What a strategy sees: each level's rows in the network's units, and who holds out which rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mlsbi._random import make_generator
+from mlsbi.options import Training
+
+__all__ = ["LevelRows", "Objective", "Problem", "RowSampler", "Term", "folds"]
+
+
+@dataclass(frozen=True)
+class LevelRows:
+    """One level's rows in the network's units; `coarse_*` is level l-1's half of the pairs."""
+
+    value: Tensor
+    context: Tensor
+    coarse_value: Tensor | None = None
+    coarse_context: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Number of rows, n_l."""
+        return self.value.shape[0]
+
+    @property
+    def identical_pair(self) -> bool:
+        """Whether both members of every pair are the same numbers: the correction is then zero."""
+        if self.coarse_value is None or self.coarse_context is None:
+            return False
+        return torch.equal(self.value, self.coarse_value) and torch.equal(
+            self.context, self.coarse_context
+        )
+
+    def member(self, *, coarse: bool) -> tuple[Tensor, Tensor]:
+        """Value `(n, d)` and context `(n, *event)` of the fine or the coarse run of each row."""
+        if not coarse:
+            return self.value, self.context
+        if self.coarse_value is None or self.coarse_context is None:
+            raise ValueError("level 0 has no coarse member")
+        return self.coarse_value, self.coarse_context
+
+
+@dataclass(frozen=True)
+class Term:
+    """sign x mean over level `level`'s rows of -log q, of the fine or the coarse run."""
+
+    level: int
+    coarse: bool = False
+    sign: float = 1.0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a stage of training minimises, and what decides when it stops.
+
+    Attributes:
+        terms: The loss is their sum.
+        held_out: The held-out loss is the sum of these, over rows that no gradient saw.
+        combine: From the gradient of each term, signs included, `(T, k, P)`, the direction
+            `(k, P)` and figures for the history. None: their sum.
+    """
+
+    terms: tuple[Term, ...]
+    held_out: tuple[Term, ...]
+    combine: Callable[[Tensor], tuple[Tensor, dict[str, float]]] | None = None
+
+
+def folds(n: int, members: int, *, fraction: float | None, generator: torch.Generator) -> Tensor:
+    """Which rows each member trains on, bool `(k, n)`; the rest is held out.
+
+    Rows are dealt to 1/fraction folds and member e holds out fold e, so that an ensemble uses
+    every row for training and, in another member, for validation. Pairs are rows: they stay
+    together. With too few rows for a fold to hold one, the members left over hold out nothing.
+    """
+    train = torch.ones(members, n, dtype=torch.bool)
+    if fraction is None or n < 2:
+        return train
+    count = max(2, round(1 / fraction))
+    place = torch.randperm(n, generator=generator)
+    for member in range(members):
+        train[member, place % count == member % count] = False
+    return train
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything a strategy needs to train a density.
+
+    Attributes:
+        levels: Rows of level 0 .. L.
+        train_rows: For each level, which rows each member trains on, bool `(k, n_l)`.
+        training: Options of the loop.
+        seed: The only source of randomness.
+        progress: Show a progress bar.
+        checkpoint: File to resume an interrupted training from.
+        fingerprint: Names the data, the options and the seed, so that a checkpoint of another
+            training is refused.
+    """
+
+    levels: tuple[LevelRows, ...]
+    train_rows: tuple[Tensor, ...]
+    training: Training
+    seed: int
+    progress: bool = False
+    checkpoint: Path | None = None
+    fingerprint: str = ""
+
+    def with_training(self, training: Training) -> Problem:
+        """The same problem under other options of the loop."""
+        return replace(self, training=training)
+
+
+class RowSampler:
+    """Rows of one level for each step and member, without replacement within an epoch.
+
+    The rows of step s depend on `(seed, stage, level, s)` alone, so that a resumed training goes
+    on with the same batches.
+    """
+
+    def __init__(
+        self, train: Tensor, *, batch_size: int | None, seed: int, path: Sequence[int | str]
+    ) -> None:
+        """Draw from the rows where `train`, bool `(k, n)`, is true."""
+        self.train, self.seed, self.path = train, seed, tuple(path)
+        fewest = int(train.sum(1).min())
+        self.full = batch_size is None or fewest <= batch_size
+        self.batch = train.shape[1] if self.full else int(batch_size or fewest)
+        self.steps_per_epoch = 1 if self.full else fewest // self.batch
+        share = train / train.sum(1, keepdim=True) if self.full else None
+        self._weights = torch.full((train.shape[0], self.batch), 1 / self.batch)
+        if share is not None:
+            self._weights = share
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
+
+    def draw(self, step: int) -> tuple[Tensor | None, Tensor]:
+        """Row indices `(k, b)`, or None for all rows, and the weight of each, `(k, b)`."""
+        if self.full:
+            return None, self._weights
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            generator = make_generator(self.seed, *self.path, epoch)
+            keys = torch.rand(self.train.shape, generator=generator)
+            self._order = torch.argsort(keys.masked_fill(~self.train, 2.0), dim=1)
+            self._epoch = epoch
+        rows = self._order[:, position * self.batch : (position + 1) * self.batch]
+        return rows, self._weights

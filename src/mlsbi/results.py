@@ -1,0 +1,251 @@
+"""What a fit is: a frozen density in the user's units that knows how it came about."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlsbi._checks import as_tensor, check_count, check_seed
+from mlsbi._random import make_generator
+from mlsbi.estimators.build import Blueprint
+from mlsbi.estimators.estimator import Estimator
+from mlsbi.history import History, Status
+from mlsbi.options import Training
+from mlsbi.prior import Prior
+from mlsbi.strategies.base import Strategy
+
+__all__ = ["Fit", "LikelihoodFit", "PosteriorFit"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What a posterior fit and a likelihood fit share.
+
+    Attributes:
+        estimator: The trained density.
+        blueprint: How to build it again.
+        prior: Over theta.
+        event_shape: Shape of one x.
+        strategy: How the levels were combined.
+        training: Options of the loop.
+        status: How the training ended; its value says what to try.
+        history: Losses at each evaluation.
+        n: Runs of each level, 0 .. L.
+        cost: sum_l n_l (C_l + C_(l-1)) in the units of the levels' costs; None if not given.
+        seed: The seed of the fit.
+    """
+
+    estimator: Estimator = field(repr=False)
+    blueprint: Blueprint = field(repr=False)
+    prior: Prior = field(repr=False)
+    event_shape: tuple[int, ...]
+    strategy: Strategy
+    training: Training = field(repr=False)
+    status: Status
+    history: History = field(repr=False)
+    n: tuple[int, ...]
+    cost: float | None
+    seed: int
+
+    @staticmethod
+    def history_of(rows: Iterable[dict[str, float]]) -> History:
+        """Rows as a `History`."""
+        return History(tuple(rows))
+
+    @property
+    def theta_dim(self) -> int:
+        """Number of parameters, d."""
+        return self.prior.dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where the density is evaluated."""
+        return next(self.estimator.parameters()).device
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fit to a folder: weights as safetensors, the rest as JSON.
+
+        Args:
+            path: The folder; it must not exist unless `overwrite`.
+            overwrite: Replace a fit that is there.
+
+        Raises:
+            ValueError: `path` exists and `overwrite` is false, or it holds something else.
+        """
+        from mlsbi.fit_io import save_fit
+
+        save_fit(self, path, overwrite=overwrite)
+
+    def _theta(self, theta: Any, *, name: str = "theta") -> Tensor:  # noqa: ANN401
+        if isinstance(theta, Tensor) and theta.requires_grad:
+            return theta
+        return as_tensor(theta, name=name, ndim=2, shape=(None, self.theta_dim)).to(self.device)
+
+    def _x(self, x: Any, rows: int, *, name: str = "x") -> Tensor:  # noqa: ANN401
+        """x as `(rows, *event)`; one x is repeated."""
+        event = self.event_shape
+        tensor = as_tensor(x, name=name).to(self.device)
+        if tuple(tensor.shape) == event or tuple(tensor.shape) == (1, *event):
+            return tensor.reshape(1, *event).expand(rows, *event)
+        if tuple(tensor.shape) != (rows, *event):
+            raise ValueError(
+                f"{name} must have shape {(rows, *event)} (a row for each theta) or {event} (one "
+                f"for all); got {tuple(tensor.shape)}. Pass one observation, or as many as theta "
+                "has rows."
+            )
+        return tensor
+
+    def _one(self, value: Any, shape: tuple[int, ...], *, name: str) -> Tensor:  # noqa: ANN401
+        tensor = as_tensor(value, name=name).to(self.device)
+        if tuple(tensor.shape) not in (shape, (1, *shape)):
+            raise ValueError(
+                f"{name} must have shape {shape} (one value); got {tuple(tensor.shape)}. For many "
+                "at once use sample_batched."
+            )
+        return tensor.reshape(shape)
+
+    def _many(self, value: Any, shape: tuple[int, ...], *, name: str) -> Tensor:  # noqa: ANN401
+        tensor = as_tensor(value, name=name).to(self.device)
+        if tensor.dim() != len(shape) + 1 or tuple(tensor.shape[1:]) != shape:
+            raise ValueError(
+                f"{name} must have shape {('b', *shape)}; got {tuple(tensor.shape)}. For a single "
+                "one use sample."
+            )
+        return tensor
+
+    def _draw(self, n: int, contexts: Tensor, seed: int | None) -> Tensor:
+        """n draws at each of b contexts, `(n, b, d)`."""
+        check_count(n, name="n")
+        # No seed: fresh entropy from the operating system, and no global generator is touched.
+        seed = secrets.randbits(63) if seed is None else check_seed(seed)
+        generator = make_generator(seed, "sample", device=self.device)
+        b = contexts.shape[0]
+        rows = contexts.unsqueeze(0).expand(n, *contexts.shape).reshape(n * b, *contexts.shape[1:])
+        return self.estimator.sample(rows, generator=generator).reshape(n, b, -1)
+
+    def _log_prob(self, value: Tensor, context: Tensor) -> Tensor:
+        with torch.set_grad_enabled(value.requires_grad or context.requires_grad):
+            return self.estimator.log_prob(value, context)
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorFit(Fit):
+    """p(theta | x) of level L, amortised over x."""
+
+    def log_prob(self, theta: Any, x: Any) -> Tensor:  # noqa: ANN401
+        """Log posterior density in the units of theta.
+
+        Args:
+            theta: Parameters, shape `(n, d)`. Gradients flow if it requires them.
+            x: Observations, shape `(n, *event)`, or one observation for all, `(*event,)`.
+
+        Returns:
+            Shape `(n,)`; minus infinity outside the prior's support.
+
+        Raises:
+            TypeError: An argument is not an array of numbers.
+            ValueError: An argument has the wrong shape or is not finite.
+        """
+        points = self._theta(theta)
+        x = self._x(x, points.shape[0])
+        inside = self.prior.contains(points.detach().cpu()).to(self.device)
+        value = self._log_prob(points, x)
+        return torch.where(inside, value, torch.full_like(value, -torch.inf))
+
+    def sample(self, n: int, *, x: Any, seed: int | None = None) -> Tensor:  # noqa: ANN401
+        """Draws from the posterior at one observation, inside the prior's support.
+
+        Args:
+            n: Number of draws.
+            x: The observation, shape `(*event,)`.
+            seed: Same seed, same draws; None: fresh ones.
+
+        Returns:
+            Shape `(n, d)`.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument has the wrong shape or is not finite.
+        """
+        return self._draw(n, self._one(x, self.event_shape, name="x").unsqueeze(0), seed)[:, 0]
+
+    def sample_batched(self, n: int, *, x: Any, seed: int | None = None) -> Tensor:  # noqa: ANN401
+        """Draws from the posteriors at b observations `(b, *event)`; shape `(n, b, d)`."""
+        return self._draw(n, self._many(x, self.event_shape, name="x"), seed)
+
+    def posterior(self, x_o: Any) -> Any:  # noqa: ANN401  an sbi class, imported when needed
+        """The posterior at `x_o` as an sbi `DirectPosterior`.
+
+        Args:
+            x_o: The observation, shape `(*event,)` or `(1, *event)`.
+        """
+        from mlsbi.sbi_posterior import direct_posterior
+
+        return direct_posterior(self, self._one(x_o, self.event_shape, name="x_o").cpu())
+
+
+@dataclass(frozen=True, eq=False)
+class LikelihoodFit(Fit):
+    """p(x | theta) of level L."""
+
+    def log_prob(self, theta: Any, x: Any) -> Tensor:  # noqa: ANN401
+        """Log likelihood in the units of x.
+
+        Args:
+            theta: Parameters, shape `(n, d)`. Gradients flow if it requires them.
+            x: Data, shape `(n, *event)`, or one x for all, `(*event,)`.
+
+        Returns:
+            Shape `(n,)`.
+
+        Raises:
+            TypeError: An argument is not an array of numbers.
+            ValueError: An argument has the wrong shape or is not finite.
+        """
+        points = self._theta(theta)
+        return self._log_prob(self._x(x, points.shape[0]), points)
+
+    def sample(self, n: int, *, theta: Any, seed: int | None = None) -> Tensor:  # noqa: ANN401
+        """Draws of x from the likelihood at one theta.
+
+        Args:
+            n: Number of draws.
+            theta: The parameters, shape `(d,)`.
+            seed: Same seed, same draws; None: fresh ones.
+
+        Returns:
+            Shape `(n, *event)`.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument has the wrong shape or is not finite.
+        """
+        one = self._one(theta, (self.theta_dim,), name="theta").unsqueeze(0)
+        return self._draw(n, one, seed)[:, 0].reshape(n, *self.event_shape)
+
+    def sample_batched(self, n: int, *, theta: Any, seed: int | None = None) -> Tensor:  # noqa: ANN401
+        """Draws of x at b parameter vectors `(b, d)`; shape `(n, b, *event)`."""
+        many = self._many(theta, (self.theta_dim,), name="theta")
+        return self._draw(n, many, seed).reshape(n, many.shape[0], *self.event_shape)
+
+    def posterior(self, x_o: Any, **options: Any) -> Any:  # noqa: ANN401
+        """The posterior given i.i.d. observations, as an sbi posterior that samples by MCMC.
+
+        Args:
+            x_o: One observation `(*event,)` or m of them `(m, *event)`.
+            **options: See `mlsbi.sbi_posterior.likelihood_posterior`.
+        """
+        from mlsbi.sbi_posterior import likelihood_posterior
+
+        tensor = as_tensor(x_o, name="x_o")
+        if tuple(tensor.shape) == self.event_shape:
+            tensor = tensor.unsqueeze(0)
+        return likelihood_posterior(
+            self, self._many(tensor, self.event_shape, name="x_o").cpu(), **options
+        )

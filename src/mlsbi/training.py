@@ -1,0 +1,373 @@
+"""The one training loop: every strategy is an `Objective` or a sequence of them.
+
+All members of an ensemble take each step together; their gradients are clipped and combined one by
+one. Stopping is decided on the held-out rows of all members pooled, which for few expensive runs
+is cross-validation: every run is held out by some member (with `ensemble >= 1 / fraction`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlsbi import checkpoint
+from mlsbi._progress import progress_bar
+from mlsbi._random import derive_seed
+from mlsbi.estimators.base import ConditionalDensity
+from mlsbi.estimators.stacked import Dropout
+from mlsbi.gradients import assign, summed_gradient, term_gradients
+from mlsbi.history import Status
+from mlsbi.problem import Objective, Problem, RowSampler, Term
+
+__all__ = ["StageResult", "train"]
+
+_LOGGER = logging.getLogger("mlsbi")
+_MAX_STEP_BACKS = 5
+_MAX_HELD_OUT_ROWS = 2000  # a level and member; more do not sharpen the stopping decision
+_STILL_FALLING = 0.02  # nats won in the last fifth of the steps that call for more steps
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """How one stage of a training ended, and its rows of the history."""
+
+    status: Status
+    rows: tuple[dict[str, float], ...]
+
+
+def train(
+    density: ConditionalDensity, objective: Objective, problem: Problem, *, stage: int = 0
+) -> StageResult:
+    """Train `density` in place and leave it with the best weights found.
+
+    Args:
+        density: k members; its device is the device of the training.
+        objective: What to minimise and what decides when to stop.
+        problem: Rows, folds, options, seed.
+        stage: Number of this stage in a strategy that trains several times.
+
+    Returns:
+        The status and the history of this stage.
+    """
+    return _Loop(density, objective, problem, stage).run()
+
+
+class _Loop:
+    """State of one stage between two steps, and how a step changes it."""
+
+    def __init__(
+        self, density: ConditionalDensity, objective: Objective, problem: Problem, stage: int
+    ) -> None:
+        self.density, self.objective, self.problem = density, objective, problem
+        self.options, self.stage = problem.training, stage
+        self.parameters = list(density.parameters())
+        self.device = self.parameters[0].device
+        self.batches = _Batches(objective.terms, problem, stage, self.device)
+        self.held_out = _HeldOut(objective.held_out, problem, self.device)
+        self.optimiser = self._optimiser()
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.best = [p.clone() for p in self.average]
+        self.step, self.best_loss, self.best_step = 0, math.inf, 0
+        self.step_backs, self.rate_factor = 0, 1.0
+        self.rows: list[dict[str, float]] = []
+        self.generator = torch.Generator(device=self.device)
+        for module in density.modules():
+            if isinstance(module, Dropout):
+                module.generator = self.generator
+
+    def _optimiser(self) -> torch.optim.AdamW:
+        """AdamW that decays weight matrices only (a stacked matrix has three axes)."""
+        matrices = [p for p in self.parameters if p.dim() >= 3]
+        others = [p for p in self.parameters if p.dim() < 3]
+        groups = [
+            {"params": matrices, "weight_decay": self.options.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(
+            [g for g in groups if g["params"]], lr=self.options.learning_rate, fused=True
+        )
+
+    def run(self) -> StageResult:
+        if self._resume() == "done":
+            return self._finish(None)
+        saved = time.monotonic()
+        bar = progress_bar(
+            f"training, stage {self.stage}" if self.stage else "training",
+            self.options.max_steps,
+            enabled=self.problem.progress,
+        )
+        status: Status | None = None
+        try:
+            with bar as advance:
+                advance(self.step, f"held out {self.best_loss:.3f}")
+                while status is None:
+                    status = self._advance()
+                    if self.step % self.options.evaluate_every == 0 or status is not None:
+                        advance(self.step, f"held out {self.best_loss:.3f}")
+                        if time.monotonic() - saved > self.options.checkpoint_seconds:
+                            self._save("running")
+                            saved = time.monotonic()
+        except KeyboardInterrupt:
+            self._save("running")
+            raise
+        return self._finish(status)
+
+    def _advance(self) -> Status | None:
+        """One step, with an evaluation where one is due; a status when training is over."""
+        if self.step == 0:
+            self._evaluate({}, math.nan)
+        losses, figures = self._step()
+        if losses is None:
+            return self._step_back()
+        self.step += 1
+        due = self.step % self.options.evaluate_every == 0
+        last = self.step >= self.options.max_steps
+        if not (due or last):
+            return None
+        self._evaluate(figures, float(losses.sum(0).mean()))
+        if not self.held_out.rows:
+            return Status.FIXED_STEPS if last else None
+        if (self.step - self.best_step) // self.options.evaluate_every >= self.options.patience:
+            return Status.CONVERGED
+        return self._status_at_last_step() if last else None
+
+    def _status_at_last_step(self) -> Status:
+        earlier = [
+            r["held_out_loss"] for r in self.rows if r["step"] <= 0.8 * self.options.max_steps
+        ]
+        still = min(earlier, default=math.inf) - self.best_loss > _STILL_FALLING
+        # Under the cosine schedule the last fifth anneals: what it wins, more steps need not win.
+        return Status.MAX_STEPS if still and self.options.schedule != "cosine" else Status.CONVERGED
+
+    def _step(self) -> tuple[Tensor | None, dict[str, float]]:
+        """One optimiser step; None where a loss or a gradient is not finite."""
+        self.density.train()
+        if self.options.dropout > 0:
+            self.generator.manual_seed(
+                derive_seed(self.problem.seed, "dropout", self.stage, self.step)
+            )
+        value, context, weights, sizes = self.batches.at(self.step)
+        figures: dict[str, float] = {}
+        if self.objective.combine is None or len(sizes) == 1:
+            losses, gradient = summed_gradient(self.density, value, context, weights, sizes)
+        else:
+            losses, each = term_gradients(self.density, value, context, weights, sizes)
+            gradient, figures = self.objective.combine(each)
+        norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+        if not (bool(torch.isfinite(losses).all()) and bool(torch.isfinite(norms).all())):
+            return None, figures
+        if self.options.clip is not None:
+            gradient = gradient * (self.options.clip / norms.clamp(min=self.options.clip))
+        assign(self.density, gradient)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        self.optimiser.step()
+        self._update_average()
+        figures["gradient_norm"] = float(norms.mean())
+        return losses, figures
+
+    def _rate(self) -> float:
+        options = self.options
+        rate = options.learning_rate * self.rate_factor
+        if self.step < options.warmup:
+            rate *= (self.step + 1) / options.warmup
+        if options.schedule == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * self.step / options.max_steps))
+        return rate
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # The running mean forgets the start faster than its decay says, or it would lag there.
+        decay = min(self.options.average, (self.step + 1) / (self.step + 10))
+        for mean, parameter in zip(self.average, self.parameters, strict=True):
+            mean.lerp_(parameter.detach(), 1.0 - decay)
+
+    @torch.no_grad()
+    def _evaluate(self, figures: dict[str, float], train_loss: float) -> None:
+        """Held-out loss under the averaged weights; remembers the best."""
+        current = [p.clone() for p in self.parameters]
+        self._put(self.average)
+        self.density.eval()
+        loss = self.held_out.loss(self.density) if self.held_out.rows else math.nan
+        self._put(current)
+        row = {"stage": float(self.stage), "step": float(self.step)}
+        row |= {"train_loss": train_loss, "held_out_loss": loss}
+        self.rows.append(row | figures)
+        if loss < self.best_loss or not self.held_out.rows or self.step == 0:
+            self.best_loss, self.best_step = loss, self.step
+            self.best = [p.clone() for p in self.average]
+
+    def _step_back(self) -> Status | None:
+        """Return to the best weights with a fresh optimiser and half the learning rate."""
+        self.step_backs += 1
+        self.rate_factor *= 0.5
+        _LOGGER.warning(
+            "loss not finite at step %d of stage %d: stepped back to step %d",
+            self.step, self.stage, self.best_step,
+        )  # fmt: skip
+        self._put(self.best)
+        self.average = [p.clone() for p in self.best]
+        self.optimiser = self._optimiser()
+        self.step += 1  # the batch that did it is not tried again
+        if self.step_backs > _MAX_STEP_BACKS or self.step >= self.options.max_steps:
+            return Status.DIVERGED
+        return None
+
+    @torch.no_grad()
+    def _put(self, weights: list[Tensor]) -> None:
+        for parameter, weight in zip(self.parameters, weights, strict=True):
+            parameter.copy_(weight)
+
+    def _finish(self, status: Status | None) -> StageResult:
+        """Leave the density with the best weights, in evaluation mode."""
+        if status is not None:
+            self.status = status
+            if self.step_backs and status is not Status.DIVERGED:
+                self.status = Status.STEPPED_BACK
+        self._put(self.best)
+        self.density.eval()
+        if status is not None:
+            self._save("done")
+        return StageResult(self.status, tuple(self.rows))
+
+    def _save(self, progress: str) -> None:
+        path = self.problem.checkpoint
+        if path is None:
+            return
+        tensors: dict[str, Tensor] = {}
+        for name, group in (
+            ("parameter", self.parameters), ("average", self.average), ("best", self.best)
+        ):  # fmt: skip
+            tensors |= {f"{name}.{i}": t for i, t in enumerate(group)}
+        for i, parameter in enumerate(self.parameters):
+            moments = self.optimiser.state.get(parameter, {})
+            tensors |= {f"moment.{i}.{n}": t for n, t in moments.items()}
+        tensors |= {f"buffer.{n}": b for n, b in self.density.named_buffers()}
+        state: dict[str, Any] = {
+            n: getattr(self, n)
+            for n in (
+                "stage",
+                "step",
+                "best_loss",
+                "best_step",
+                "step_backs",
+                "rate_factor",
+                "rows",
+            )
+        }
+        state["progress"] = progress
+        state["status"] = self.status.name if progress == "done" else None
+        checkpoint.write(
+            self._path(path), checkpoint.Snapshot(tensors, state), fingerprint=self._fingerprint()
+        )
+
+    def _path(self, path: Any) -> Any:  # noqa: ANN401
+        return path if self.stage == 0 else path.with_name(f"{path.name}.stage{self.stage}")
+
+    def _fingerprint(self) -> str:
+        return f"{self.problem.fingerprint}/{self.stage}"
+
+    def _resume(self) -> str | None:
+        """Take up the state in the checkpoint file; "done" if the stage had ended there."""
+        path = self.problem.checkpoint
+        found = path and checkpoint.read(self._path(path), fingerprint=self._fingerprint())
+        if not found:
+            return None
+        tensors, state = found.tensors, found.state
+        for name, group in (
+            ("parameter", self.parameters), ("average", self.average), ("best", self.best)
+        ):  # fmt: skip
+            with torch.no_grad():
+                for i, tensor in enumerate(group):
+                    tensor.copy_(tensors[f"{name}.{i}"])
+        for i, parameter in enumerate(self.parameters):
+            prefix = f"moment.{i}."
+            moments = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
+            if moments:
+                self.optimiser.state[parameter] = {n: t.to(self.device) for n, t in moments.items()}
+        for name, buffer in self.density.named_buffers():
+            buffer.copy_(tensors[f"buffer.{name}"])
+        for name in ("step", "best_loss", "best_step", "step_backs", "rate_factor", "rows"):
+            setattr(self, name, state[name])
+        if state["status"]:
+            self.status = Status[state["status"]]
+        return str(state["progress"])
+
+
+class _Batches:
+    """The rows of every term for each step, one behind the other."""
+
+    def __init__(
+        self, terms: tuple[Term, ...], problem: Problem, stage: int, device: torch.device
+    ) -> None:
+        self.terms, self.device = terms, device
+        self.levels = problem.levels
+        self.samplers = {
+            level: RowSampler(
+                problem.train_rows[level],
+                batch_size=problem.training.batch_size,
+                seed=problem.seed,
+                path=("rows", stage, level),
+            )
+            for level in {t.level for t in terms}
+        }
+
+    def at(self, step: int) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+        """Value `(k, n, d)`, context `(k, n, *event)`, signed weights `(k, n)`, rows of each term."""
+        drawn = {level: sampler.draw(step) for level, sampler in self.samplers.items()}
+        values, contexts, weights = [], [], []
+        for term in self.terms:
+            rows, weight = drawn[term.level]
+            value, context = self.levels[term.level].member(coarse=term.coarse)
+            k = weight.shape[0]
+            if rows is None:
+                value = value.expand(k, *value.shape)
+                context = context.expand(k, *context.shape)
+            else:
+                value, context = value[rows], context[rows]
+            values.append(value)
+            contexts.append(context)
+            weights.append(term.sign * weight)
+        sizes = [w.shape[1] for w in weights]
+        joined = (torch.cat(parts, 1).to(self.device) for parts in (values, contexts, weights))
+        value, context, weight = joined
+        return value, context, weight, sizes
+
+
+class _HeldOut:
+    """The held-out loss: for each term the mean over all members' held-out rows together."""
+
+    def __init__(self, terms: tuple[Term, ...], problem: Problem, device: torch.device) -> None:
+        self.rows: list[tuple[float, Tensor, Tensor, Tensor]] = []
+        if problem.training.validation_fraction is None:
+            return
+        for term in terms:
+            held = ~problem.train_rows[term.level]
+            if not bool(held.any()):
+                continue
+            widest = min(int(held.sum(1).max()), _MAX_HELD_OUT_ROWS)
+            index = torch.argsort((~held).int(), dim=1, stable=True)[:, :widest]
+            weight = torch.gather(held, 1, index).float()
+            value, context = problem.levels[term.level].member(coarse=term.coarse)
+            self.rows.append(
+                (
+                    term.sign,
+                    value[index].to(device),
+                    context[index].to(device),
+                    (weight / weight.sum()).to(device),
+                )
+            )
+
+    def loss(self, density: ConditionalDensity) -> float:
+        """Sum of the terms' held-out means, nats; infinite where it is not a number."""
+        total = 0.0
+        for sign, value, context, weight in self.rows:
+            weighted = density.log_prob(value, context) * weight
+            total -= sign * float(torch.where(weight > 0, weighted, 0.0).sum())
+        return total if math.isfinite(total) else math.inf
