@@ -67,7 +67,7 @@ def check_levels(
         warnings.warn(
             f"left out runs with NaN or infinite values ({counts}). If runs fail more often in "
             "some part of the parameter space, dropping them biases the posterior there.",
-            stacklevel=4,
+            stacklevel=3,
         )
     return checked, tuple(dropped)
 

@@ -35,7 +35,12 @@ def save_data(data: MultilevelData, path: str | os.PathLike[str], *, overwrite: 
         _write(data, fresh)
         if target.exists():
             target.rename(old)
-        fresh.rename(target)
+        try:
+            fresh.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
 
 
 def _as_path(path: str | os.PathLike[str]) -> Path:

@@ -79,6 +79,8 @@ class Level:
         theta = as_tensor(
             theta, name="theta", ndim=2, finite=False, remedy="Pass one row per run, (n, d)."
         )
+        if len(theta) == 0:
+            raise ValueError("theta must have at least 1 row; got 0. Pass one row per run, (n, d).")
         check_noise(u, rows=len(theta), name="u")
         if self.batched:
             x = self._as_output(self.simulator(theta.clone(), clone_noise(u)))
@@ -86,7 +88,7 @@ class Level:
             x = self._run_rows(theta, u)
         if x.ndim == 1:
             x = x.unsqueeze(1)
-        if x.ndim < 2 or len(x) != len(theta) or x[0].numel() == 0:
+        if x.ndim < 2 or len(x) != len(theta) or x.numel() == 0:
             raise ValueError(
                 f"{self._label()} must return x of shape (n, *event) with n = {len(theta)}; got "
                 f"{tuple(x.shape)}. Return one row per row of theta, or set batched=False for a "
