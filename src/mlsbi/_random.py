@@ -40,7 +40,8 @@ def make_generator(
 
 @contextmanager
 def isolated_rng(seed: int) -> Iterator[None]:
-    """Run third-party code that draws from torch's global CPU generator, seeded, then restore it."""
+    """Seed torch's global CPU generator for code that draws from it; restored afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # not torch.manual_seed, which would seed every CUDA generator too
+        torch.default_generator.manual_seed(seed)
         yield

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mlsbi._checks import check_count, check_option, check_seed, check_type
 from mlsbi._random import derive_seed

@@ -1,4 +1,4 @@
-"""Fits on disk: a folder with `fit.json` and `weights.safetensors`; reading runs no code from it."""
+"""Fits on disk: a folder of JSON and safetensors; reading one runs no code from it."""
 
 from __future__ import annotations
 

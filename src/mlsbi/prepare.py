@@ -61,7 +61,7 @@ def check_same_events(data: MultilevelData) -> None:
     shapes = [tuple(data.event_shape(level)) for level in range(data.num_levels)]
     if len(set(shapes)) > 1:
         raise ValueError(
-            f"data: x has event shapes {shapes} at levels 0 .. {len(shapes) - 1}, and this strategy "
+            f"data: x has event shapes {shapes} at levels 0 .. {len(shapes) - 1}, and the strategy "
             "needs the same shape at every level; bring the levels to common summaries (the same "
             "grid, or the same statistics) before MultilevelData.from_arrays"
         )

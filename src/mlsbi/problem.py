@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mlsbi._random import make_generator
 from mlsbi.options import Training
 
-__all__ = ["LevelRows", "Objective", "Problem", "RowSampler", "Term", "folds"]
+__all__ = ["LevelRows", "Objective", "Problem", "Term", "folds"]
 
 
 @dataclass(frozen=True)
@@ -114,39 +113,3 @@ class Problem:
     def with_training(self, training: Training) -> Problem:
         """The same problem under other options of the loop."""
         return replace(self, training=training)
-
-
-class RowSampler:
-    """Rows of one level for each step and member, without replacement within an epoch.
-
-    The rows of step s depend on `(seed, stage, level, s)` alone, so that a resumed training goes
-    on with the same batches.
-    """
-
-    def __init__(
-        self, train: Tensor, *, batch_size: int | None, seed: int, path: Sequence[int | str]
-    ) -> None:
-        """Draw from the rows where `train`, bool `(k, n)`, is true."""
-        self.train, self.seed, self.path = train, seed, tuple(path)
-        fewest = int(train.sum(1).min())
-        self.full = batch_size is None or fewest <= batch_size
-        self.batch = train.shape[1] if self.full else int(batch_size or fewest)
-        self.steps_per_epoch = 1 if self.full else fewest // self.batch
-        share = train / train.sum(1, keepdim=True) if self.full else None
-        self._weights = torch.full((train.shape[0], self.batch), 1 / self.batch)
-        if share is not None:
-            self._weights = share
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
-
-    def draw(self, step: int) -> tuple[Tensor | None, Tensor]:
-        """Row indices `(k, b)`, or None for all rows, and the weight of each, `(k, b)`."""
-        if self.full:
-            return None, self._weights
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            generator = make_generator(self.seed, *self.path, epoch)
-            keys = torch.rand(self.train.shape, generator=generator)
-            self._order = torch.argsort(keys.masked_fill(~self.train, 2.0), dim=1)
-            self._epoch = epoch
-        rows = self._order[:, position * self.batch : (position + 1) * self.batch]
-        return rows, self._weights

@@ -83,12 +83,13 @@ class Fit:
         save_fit(self, path, overwrite=overwrite)
 
     def _theta(self, theta: Any, *, name: str = "theta") -> Tensor:  # noqa: ANN401
+        checked = as_tensor(theta, name=name, ndim=2, shape=(None, self.theta_dim))
         if isinstance(theta, Tensor) and theta.requires_grad:
-            return theta
-        return as_tensor(theta, name=name, ndim=2, shape=(None, self.theta_dim)).to(self.device)
+            checked = theta.to(checked.dtype)  # the user's graph, not a copy off it
+        return checked.to(self.device)
 
     def _x(self, x: Any, rows: int, *, name: str = "x") -> Tensor:  # noqa: ANN401
-        """x as `(rows, *event)`; one x is repeated."""
+        """X as `(rows, *event)`; one x is repeated."""
         event = self.event_shape
         tensor = as_tensor(x, name=name).to(self.device)
         if tuple(tensor.shape) == event or tuple(tensor.shape) == (1, *event):
@@ -120,7 +121,7 @@ class Fit:
         return tensor
 
     def _draw(self, n: int, contexts: Tensor, seed: int | None) -> Tensor:
-        """n draws at each of b contexts, `(n, b, d)`."""
+        """N draws at each of b contexts, `(n, b, d)`."""
         check_count(n, name="n")
         # No seed: fresh entropy from the operating system, and no global generator is touched.
         seed = secrets.randbits(63) if seed is None else check_seed(seed)

@@ -12,7 +12,7 @@ Randomness follows sbi: these posteriors take no seed, and `torch.manual_seed` (
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -76,7 +76,8 @@ class FitLike(Protocol):
     def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
         """Log density, shape `(n,)`, of rows `theta (n, d)` and `x (n, *event)` or one `x`."""
 
-    def sample_batched(self, n: int, **given: Any) -> Tensor:
+    @property
+    def sample_batched(self) -> Callable[..., Tensor]:
         """Draws, n at each row of `x=` (posterior) or `theta=` (likelihood), with `seed=`."""
 
 

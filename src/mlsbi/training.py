@@ -19,17 +19,17 @@ from torch import Tensor
 from mlsbi import checkpoint
 from mlsbi._progress import progress_bar
 from mlsbi._random import derive_seed
+from mlsbi.batches import Batches, HeldOut
 from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.estimators.stacked import Dropout
 from mlsbi.gradients import assign, summed_gradient, term_gradients
 from mlsbi.history import Status
-from mlsbi.problem import Objective, Problem, RowSampler, Term
+from mlsbi.problem import Objective, Problem
 
 __all__ = ["StageResult", "train"]
 
 _LOGGER = logging.getLogger("mlsbi")
 _MAX_STEP_BACKS = 5
-_MAX_HELD_OUT_ROWS = 2000  # a level and member; more do not sharpen the stopping decision
 _STILL_FALLING = 0.02  # nats won in the last fifth of the steps that call for more steps
 
 
@@ -68,8 +68,8 @@ class _Loop:
         self.options, self.stage = problem.training, stage
         self.parameters = list(density.parameters())
         self.device = self.parameters[0].device
-        self.batches = _Batches(objective.terms, problem, stage, self.device)
-        self.held_out = _HeldOut(objective.held_out, problem, self.device)
+        self.batches = Batches(objective.terms, problem, stage, self.device)
+        self.held_out = HeldOut(objective.held_out, problem, self.device)
         self.optimiser = self._optimiser()
         self.average = [p.detach().clone() for p in self.parameters]
         self.best = [p.clone() for p in self.average]
@@ -298,76 +298,3 @@ class _Loop:
         if state["status"]:
             self.status = Status[state["status"]]
         return str(state["progress"])
-
-
-class _Batches:
-    """The rows of every term for each step, one behind the other."""
-
-    def __init__(
-        self, terms: tuple[Term, ...], problem: Problem, stage: int, device: torch.device
-    ) -> None:
-        self.terms, self.device = terms, device
-        self.levels = problem.levels
-        self.samplers = {
-            level: RowSampler(
-                problem.train_rows[level],
-                batch_size=problem.training.batch_size,
-                seed=problem.seed,
-                path=("rows", stage, level),
-            )
-            for level in {t.level for t in terms}
-        }
-
-    def at(self, step: int) -> tuple[Tensor, Tensor, Tensor, list[int]]:
-        """Value `(k, n, d)`, context `(k, n, *event)`, signed weights `(k, n)`, rows of each term."""
-        drawn = {level: sampler.draw(step) for level, sampler in self.samplers.items()}
-        values, contexts, weights = [], [], []
-        for term in self.terms:
-            rows, weight = drawn[term.level]
-            value, context = self.levels[term.level].member(coarse=term.coarse)
-            k = weight.shape[0]
-            if rows is None:
-                value = value.expand(k, *value.shape)
-                context = context.expand(k, *context.shape)
-            else:
-                value, context = value[rows], context[rows]
-            values.append(value)
-            contexts.append(context)
-            weights.append(term.sign * weight)
-        sizes = [w.shape[1] for w in weights]
-        joined = (torch.cat(parts, 1).to(self.device) for parts in (values, contexts, weights))
-        value, context, weight = joined
-        return value, context, weight, sizes
-
-
-class _HeldOut:
-    """The held-out loss: for each term the mean over all members' held-out rows together."""
-
-    def __init__(self, terms: tuple[Term, ...], problem: Problem, device: torch.device) -> None:
-        self.rows: list[tuple[float, Tensor, Tensor, Tensor]] = []
-        if problem.training.validation_fraction is None:
-            return
-        for term in terms:
-            held = ~problem.train_rows[term.level]
-            if not bool(held.any()):
-                continue
-            widest = min(int(held.sum(1).max()), _MAX_HELD_OUT_ROWS)
-            index = torch.argsort((~held).int(), dim=1, stable=True)[:, :widest]
-            weight = torch.gather(held, 1, index).float()
-            value, context = problem.levels[term.level].member(coarse=term.coarse)
-            self.rows.append(
-                (
-                    term.sign,
-                    value[index].to(device),
-                    context[index].to(device),
-                    (weight / weight.sum()).to(device),
-                )
-            )
-
-    def loss(self, density: ConditionalDensity) -> float:
-        """Sum of the terms' held-out means, nats; infinite where it is not a number."""
-        total = 0.0
-        for sign, value, context, weight in self.rows:
-            weighted = density.log_prob(value, context) * weight
-            total -= sign * float(torch.where(weight > 0, weighted, 0.0).sum())
-        return total if math.isfinite(total) else math.inf

@@ -83,5 +83,4 @@ class Estimator(nn.Module):
     @property
     def value_event_shape(self) -> torch.Size:
         """Shape of one value in the user's units."""
-        buffer = getattr(self.value_transform, "location")  # noqa: B009  narrow for the checker
-        return buffer.shape
+        return self.value_transform.location.shape

@@ -5,15 +5,19 @@ MAF: Papamakarios et al. 2017, arXiv:1705.07057. NSF: Durkan et al. 2019, arXiv:
 
 from __future__ import annotations
 
+import math
+
 import torch
-import zuko
 from torch import Tensor, nn
 
 from mlsbi._random import isolated_rng
+from mlsbi._zuko import zuko
 from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.estimators.stacked import Dropout, stack_linears
 
 __all__ = ["FlowDensity"]
+
+_LOG_2PI = math.log(2 * math.pi)
 
 
 class FlowDensity(ConditionalDensity):
@@ -62,10 +66,13 @@ class FlowDensity(ConditionalDensity):
 
     def log_prob(self, value: Tensor, context: Tensor) -> Tensor:
         """Log density, `(k, n)`, of values `(k, n, d)` at contexts `(k, n, c)`."""
-        return self.flow(context).log_prob(value)
+        z, log_det = self.flow.transform(context).call_and_ladj(value)
+        normal = -0.5 * (z.square() + _LOG_2PI).sum(-1)
+        # a single feature is transformed elementwise: its Jacobian keeps the feature's axis
+        return normal + (log_det.sum(-1) if log_det.dim() == z.dim() else log_det)
 
     def sample(self, context: Tensor, *, generator: torch.Generator) -> Tensor:
         """One draw a row, `(k, n, d)`, at contexts `(k, n, c)`."""
         shape = (*context.shape[:2], self.value_dim)
         noise = torch.randn(shape, generator=generator, device=context.device)
-        return self.flow(context).transform.inv(noise)
+        return self.flow.transform(context).inv(noise)

@@ -22,6 +22,8 @@ _LOG_2PI = math.log(2 * math.pi)
 class MixtureDensity(ConditionalDensity):
     """Full-covariance Gaussian mixture; two hidden layers of SiLU and a linear skip connection."""
 
+    _lower: Tensor
+
     def __init__(
         self,
         members: int,

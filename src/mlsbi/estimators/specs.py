@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-import zuko
 
 from mlsbi._checks import check_count
+from mlsbi._zuko import zuko
 from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.estimators.flows import FlowDensity
 from mlsbi.estimators.mdn import MixtureDensity
@@ -94,7 +94,7 @@ class _Flow(EstimatorSpec):
 
     @abstractmethod
     def family(self) -> type[zuko.lazy.Flow]:
-        """zuko's class."""
+        """Zuko's class."""
 
     def build(
         self,
@@ -125,7 +125,7 @@ class MAF(_Flow):
     """Masked autoregressive flow (Papamakarios et al. 2017, arXiv:1705.07057)."""
 
     def family(self) -> type[zuko.lazy.Flow]:
-        """zuko's class."""
+        """Zuko's class."""
         return zuko.flows.MAF
 
 
@@ -134,7 +134,7 @@ class NSF(_Flow):
     """Neural spline flow (Durkan et al. 2019, arXiv:1906.04032)."""
 
     def family(self) -> type[zuko.lazy.Flow]:
-        """zuko's class."""
+        """Zuko's class."""
         return zuko.flows.NSF
 
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-import zuko
 from torch import Tensor, nn
+
+from mlsbi._zuko import zuko
 
 __all__ = ["Dropout", "StackedLinear", "Tape", "stack_linears", "taped"]
 

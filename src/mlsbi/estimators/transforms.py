@@ -38,6 +38,8 @@ def robust_location_scale(x: Tensor) -> tuple[Tensor, Tensor]:
 class Transform(nn.Module, ABC):
     """An elementwise bijection between the user's units and the network's."""
 
+    location: Tensor  # its shape is that of one value
+
     @abstractmethod
     def forward(self, value: Tensor) -> Tensor:
         """Into the network's units, `(n, *event)` to the same shape."""
@@ -48,11 +50,15 @@ class Transform(nn.Module, ABC):
 
     @abstractmethod
     def log_det(self, value: Tensor) -> Tensor:
-        """log |d forward / d value|, summed over the event, `(n,)`; float64."""
+        """Log |d forward / d value|, summed over the event, `(n,)`; float64."""
 
 
 class Standardise(Transform):
     """(x - location) / scale, followed by asinh for the outputs that are heavy-tailed."""
+
+    location: Tensor
+    scale: Tensor
+    asinh: Tensor
 
     def __init__(self, location: Tensor, scale: Tensor, asinh: Tensor) -> None:
         """Hold location, scale (float64, `(*event,)`) and asinh (bool, `(*event,)`)."""
@@ -105,6 +111,11 @@ class Support(Transform):
     standard normal. Bounded on one side: the log of the distance to the bound, standardised.
     Unbounded: standardised.
     """
+
+    low: Tensor
+    high: Tensor
+    location: Tensor
+    scale: Tensor
 
     def __init__(self, low: Tensor, high: Tensor, location: Tensor, scale: Tensor) -> None:
         """Hold bounds (float64 `(d,)`, infinite where there is none), location and scale."""

@@ -1,0 +1,126 @@
+"""Which rows a step sees, and which rows decide when to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mlsbi._random import make_generator
+from mlsbi.estimators.base import ConditionalDensity
+from mlsbi.problem import Problem, Term
+
+__all__ = ["Batches", "HeldOut", "RowSampler"]
+
+_MAX_HELD_OUT_ROWS = 2000  # a level and member; more do not sharpen the stopping decision
+
+
+class RowSampler:
+    """Rows of one level for each step and member, without replacement within an epoch.
+
+    The rows of step s depend on `(seed, stage, level, s)` alone, so that a resumed training goes
+    on with the same batches.
+    """
+
+    def __init__(
+        self, train: Tensor, *, batch_size: int | None, seed: int, path: Sequence[int | str]
+    ) -> None:
+        """Draw from the rows where `train`, bool `(k, n)`, is true."""
+        self.train, self.seed, self.path = train, seed, tuple(path)
+        fewest = int(train.sum(1).min())
+        self.full = batch_size is None or fewest <= batch_size
+        self.batch = train.shape[1] if self.full else int(batch_size or fewest)
+        self.steps_per_epoch = 1 if self.full else fewest // self.batch
+        share = train / train.sum(1, keepdim=True) if self.full else None
+        self._weights = torch.full((train.shape[0], self.batch), 1 / self.batch)
+        if share is not None:
+            self._weights = share
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
+
+    def draw(self, step: int) -> tuple[Tensor | None, Tensor]:
+        """Row indices `(k, b)`, or None for all rows, and the weight of each, `(k, b)`."""
+        if self.full:
+            return None, self._weights
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            generator = make_generator(self.seed, *self.path, epoch)
+            keys = torch.rand(self.train.shape, generator=generator)
+            self._order = torch.argsort(keys.masked_fill(~self.train, 2.0), dim=1)
+            self._epoch = epoch
+        rows = self._order[:, position * self.batch : (position + 1) * self.batch]
+        return rows, self._weights
+
+
+class Batches:
+    """The rows of every term for each step, one behind the other."""
+
+    def __init__(
+        self, terms: tuple[Term, ...], problem: Problem, stage: int, device: torch.device
+    ) -> None:
+        self.terms, self.device = terms, device
+        self.levels = problem.levels
+        self.samplers = {
+            level: RowSampler(
+                problem.train_rows[level],
+                batch_size=problem.training.batch_size,
+                seed=problem.seed,
+                path=("rows", stage, level),
+            )
+            for level in {t.level for t in terms}
+        }
+
+    def at(self, step: int) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+        """Values `(k, n, d)`, contexts `(k, n, *event)`, signed weights `(k, n)`, rows a term."""
+        drawn = {level: sampler.draw(step) for level, sampler in self.samplers.items()}
+        values, contexts, weights = [], [], []
+        for term in self.terms:
+            rows, weight = drawn[term.level]
+            value, context = self.levels[term.level].member(coarse=term.coarse)
+            k = weight.shape[0]
+            if rows is None:
+                value = value.expand(k, *value.shape)
+                context = context.expand(k, *context.shape)
+            else:
+                value, context = value[rows], context[rows]
+            values.append(value)
+            contexts.append(context)
+            weights.append(term.sign * weight)
+        sizes = [w.shape[1] for w in weights]
+        joined = (torch.cat(parts, 1).to(self.device) for parts in (values, contexts, weights))
+        value, context, weight = joined
+        return value, context, weight, sizes
+
+
+class HeldOut:
+    """The held-out loss: for each term the mean over all members' held-out rows together."""
+
+    def __init__(self, terms: tuple[Term, ...], problem: Problem, device: torch.device) -> None:
+        self.rows: list[tuple[float, Tensor, Tensor, Tensor]] = []
+        if problem.training.validation_fraction is None:
+            return
+        for term in terms:
+            held = ~problem.train_rows[term.level]
+            if not bool(held.any()):
+                continue
+            widest = min(int(held.sum(1).max()), _MAX_HELD_OUT_ROWS)
+            index = torch.argsort((~held).int(), dim=1, stable=True)[:, :widest]
+            weight = torch.gather(held, 1, index).float()
+            value, context = problem.levels[term.level].member(coarse=term.coarse)
+            self.rows.append(
+                (
+                    term.sign,
+                    value[index].to(device),
+                    context[index].to(device),
+                    (weight / weight.sum()).to(device),
+                )
+            )
+
+    def loss(self, density: ConditionalDensity) -> float:
+        """Sum of the terms' held-out means, nats; infinite where it is not a number."""
+        total = 0.0
+        for sign, value, context, weight in self.rows:
+            weighted = density.log_prob(value, context) * weight
+            total -= sign * float(torch.where(weight > 0, weighted, 0.0).sum())
+        return total if math.isfinite(total) else math.inf
