@@ -24,6 +24,7 @@ __all__ = [
     "make_task",
     "parse_budget",
     "parse_estimator",
+    "parse_runs",
 ]
 
 Budget = tuple[int, ...]
@@ -133,6 +134,18 @@ def parse_budget(text: str, *, levels: int | None = None) -> Budget:
             f"budget must run every level, or one alone such as 0,800 (the highest); got {text}."
         )
     return budget
+
+
+def parse_runs(text: str) -> list[int]:
+    """Numbers of runs such as "100,300"; none of an empty text.
+
+    Raises:
+        ValueError: One is not a positive number.
+    """
+    words = [word.strip() for word in text.split(",")] if text else []
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise ValueError(f"must hold positive numbers such as 100,300,800; got {text!r}.")
+    return [int(word) for word in words]
 
 
 def parse_estimator(text: str) -> tuple[str, int | None]:

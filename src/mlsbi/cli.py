@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -138,7 +138,7 @@ def bench(
 ) -> None:
     """Run the paper's tasks: budgets x strategies x seeds, with a table beside others' figures."""
     from mlsbi import bench_results as results
-    from mlsbi._bench_names import TASKS, make_strategy, parse_estimator
+    from mlsbi._bench_names import TASKS, make_strategy, parse_estimator, parse_runs
     from mlsbi.bench import plan
 
     tasks = _tasks(task, data)
@@ -148,7 +148,8 @@ def bench(
     for option, value in (("--estimator", estimator), ("--paper-estimator", paper_estimator)):
         with _blamed_on(option):
             parse_estimator(value or "mdn")
-    runs = _parsed(single_runs.split(",") if single_runs else [], int, "--single-runs")
+    with _blamed_on("--single-runs"):
+        runs = parse_runs(single_runs)
     cells = []
     for name, built in tasks.items():
         cells += plan(
@@ -188,17 +189,13 @@ def _tasks(name: str, folder: Path | None) -> dict[str, Any]:
         return {n: make_task(n, folder=folder) for n in names}
 
 
-def _parsed(words: Sequence[str], parse: Callable[[str], Any], option: str) -> list[Any]:
-    with _blamed_on(option):
-        return [parse(word) for word in words]
-
-
 def _budgets(texts: list[str] | None, levels: int) -> list[tuple[int, ...]] | None:
     from mlsbi._bench_names import parse_budget
 
     if not texts:
         return None
-    return _parsed(texts, lambda text: parse_budget(text, levels=levels), "--budget")
+    with _blamed_on("--budget"):
+        return [parse_budget(text, levels=levels) for text in texts]
 
 
 def _run(
