@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import mlsbi
+from mlsbi._bench_names import TASKS
 from mlsbi.cli import app
 
 TINY = ["--max-steps", "2", "--estimator", "mdn:1", "--budget", "20,5", "--seeds", "1"]
@@ -32,7 +33,10 @@ def test_help_names_the_commands():
     assert code == 0
     assert "demo" in text
     assert "bench" in text
-    assert "max-steps" not in run("bench", "--help")[1]
+    code, text = run("bench", "--help")
+    assert code == 0
+    assert "max-steps" not in text
+    assert all(name in text for name in [*TASKS, "by default official"])
 
 
 @pytest.mark.parametrize(

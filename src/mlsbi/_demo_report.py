@@ -118,16 +118,15 @@ def save_plots(
 def next_steps(files: Mapping[str, Path], bench: str) -> str:
     """Where things are, and what to do now."""
     notes = {
-        "posterior": "at the held-out observation nearest the prior's middle; the truth is marked",
-        "coverage": "credible regions that hold the truth as often as they say",
+        "posterior": "at one held-out observation; truth marked",
+        "coverage": "how often credible regions hold the truth",
         "fit": f'mlsbi.load_fit("{files["fit"]}")',
     }
     width = max(len(str(path)) for path in files.values())
     lines = [f"  {str(path):<{width}}  {notes[name]}" for name, path in files.items()]
     lines += [
         "",
-        "This was one seed, and the figures vary between seeds; over several, beside other "
-        "strategies:",
+        "This was one seed, and figures vary; over several seeds, beside other strategies:",
         f"  {bench}",
         "For your own simulators start from the README's 'Use it'.",
     ]

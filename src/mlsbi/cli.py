@@ -91,7 +91,13 @@ def demo(
 
 @app.command()
 def bench(
-    task: Annotated[str, typer.Argument(help="A task's name, or all.", metavar="TASK")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="g-and-k-nle, g-and-k-npe, ou, toggle, camels-sigma8, camels-2, or all.",
+            metavar="TASK",
+        ),
+    ],
     *,
     strategy: Annotated[
         list[str],
@@ -102,7 +108,7 @@ def bench(
     ] = ["single", "multilevel", "paper", "transfer"],  # noqa: B006  typer copies it
     budget: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Repeatable: runs of each level, such as 1000,50 [default: official]"),
+        typer.Option(help="Repeatable: runs of each level, such as 1000,50; by default official."),
     ] = None,
     single_runs: Annotated[
         str,
@@ -117,22 +123,22 @@ def bench(
     ] = None,
     estimator: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="NAME, or NAME:MEMBERS such as nsf:1 [default: the library's]"),
+        typer.Option(help="NAME, or NAME:MEMBERS such as nsf:1; by default the library's."),
     ] = None,
     paper_estimator: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="For the paper strategies [default: that of the others]"),
+        typer.Option(help="For the paper strategies; by default that of the others."),
     ] = None,
     paper_epochs: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="For the paper strategies [default: the paper's, by task]"),
+        typer.Option(min=1, help="For the paper strategies; by default the paper's, by task."),
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Results; cells that are in it are not run again.")
     ] = Path("results.csv"),
     reference: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Figures to show beside [default: benchmarks/reference.json]"),
+        typer.Option(help="Figures to show beside; by default benchmarks/reference.json."),
     ] = None,
     max_steps: _MaxSteps = None,
 ) -> None:
