@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
+from rich.console import Console
 from rich.table import Table
 
 from mlsbi._bench_names import TASKS
 from mlsbi._compare import runs_to_match
 from mlsbi.bench import Cell, Outcome
 
-__all__ = ["Figure", "Row", "append", "commit", "line", "read", "read_reference", "table"]
+__all__ = ["Figure", "Row", "append", "commit", "line", "read", "read_reference", "show", "table"]
 
 _COLUMNS = (
     "task",
@@ -152,8 +153,6 @@ def table(task: str, rows: Iterable[Row], reference: Sequence[Figure] = ()) -> T
         reference: The task's figures of others.
     """
     metric = TASKS[task].metric
-    rows = [row for row in rows if row.cell.task == task]
-    groups = _grouped(rows)
     shown = Table(title=f"{task}: {metric} (lower is better)", title_justify="left")
     shown.add_column("budget")
     shown.add_column("strategy")
@@ -167,6 +166,7 @@ def table(task: str, rows: Iterable[Row], reference: Sequence[Figure] = ()) -> T
         "seconds",
     ):
         shown.add_column(heading, justify="right")
+    groups = _grouped(row for row in rows if row.cell.task == task)
     budgets = list(dict.fromkeys([*(b for b, _, _ in groups), *(f.budget for f in reference)]))
     for budget in sorted(budgets, key=lambda b: (b == (), 0 in b, b)):
         label = ",".join(map(str, budget)) or "any"
@@ -183,6 +183,14 @@ def table(task: str, rows: Iterable[Row], reference: Sequence[Figure] = ()) -> T
                 label = ""
         shown.add_section()
     return shown
+
+
+def show(console: Console, tasks: Sequence[str], *, path: Path, reference: Path | None) -> None:
+    """Print the table of each task from a results file, beside the figures of others."""
+    rows, figures = read(path), read_reference(reference)
+    for name in tasks:
+        console.print(table(name, rows, figures.get(name, ())))
+    console.print(f"Rows: {path}", markup=False)
 
 
 _Key = tuple[tuple[int, ...], str, str]

@@ -27,6 +27,54 @@ _MaxSteps = Annotated[
 ]
 
 
+_Task = Annotated[
+    str,
+    typer.Argument(
+        help="g-and-k-nle, g-and-k-npe, ou, toggle, camels-sigma8, camels-2, or all.",
+        metavar="TASK",
+    ),
+]
+_Strategies = Annotated[
+    list[str],
+    typer.Option(
+        help="Repeatable: single, multilevel, paper, transfer, default; multilevel-rescale, "
+        "paper-none, multilevel-level, paper@2000, ... for variants."
+    ),
+]
+_Budgets = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(help="Repeatable: runs of each level, such as 1000,50; by default official."),
+]
+_SingleRuns = Annotated[
+    str,
+    typer.Option(help="Numbers of high-level runs to train single on besides: 100,300,800."),
+]
+_Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds.")]
+_FirstSeed = Annotated[int, typer.Option(min=0, help="The first seed.")]
+_Jobs = Annotated[int, typer.Option(min=1, help="Processes; they share the cores.")]
+_Data = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(envvar="MLSBI_DATA", help="Folder of the CAMELS spectra."),
+]
+_Estimator = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="NAME, or NAME:MEMBERS such as nsf:1; by default the library's."),
+]
+_PaperEstimator = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="For the paper strategies; by default that of the others."),
+]
+_PaperEpochs = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(min=1, help="For the paper strategies; by default the paper's, by task."),
+]
+_Results = Annotated[Path, typer.Option(help="Results; cells that are in it are not run again.")]
+_Reference = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="Figures to show beside; by default benchmarks/reference.json."),
+]
+
+
 def _console() -> Console:
     """A console that does not fold tables to 80 columns where output goes to a file."""
     return Console() if sys.stdout.isatty() else Console(width=120)
@@ -91,74 +139,33 @@ def demo(
 
 @app.command()
 def bench(
-    task: Annotated[
-        str,
-        typer.Argument(
-            help="g-and-k-nle, g-and-k-npe, ou, toggle, camels-sigma8, camels-2, or all.",
-            metavar="TASK",
-        ),
-    ],
+    task: _Task,
     *,
-    strategy: Annotated[
-        list[str],
-        typer.Option(
-            help="Repeatable: single, multilevel, paper, transfer, default; multilevel-rescale, "
-            "paper-none, multilevel-level, paper@2000, ... for variants."
-        ),
-    ] = ["single", "multilevel", "paper", "transfer"],  # noqa: B006  typer copies it
-    budget: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Repeatable: runs of each level, such as 1000,50; by default official."),
-    ] = None,
-    single_runs: Annotated[
-        str,
-        typer.Option(help="Numbers of high-level runs to train single on besides: 100,300,800."),
-    ] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
-    first_seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes; they share the cores.")] = 1,
-    data: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(envvar="MLSBI_DATA", help="Folder of the CAMELS spectra."),
-    ] = None,
-    estimator: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="NAME, or NAME:MEMBERS such as nsf:1; by default the library's."),
-    ] = None,
-    paper_estimator: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="For the paper strategies; by default that of the others."),
-    ] = None,
-    paper_epochs: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="For the paper strategies; by default the paper's, by task."),
-    ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Results; cells that are in it are not run again.")
-    ] = Path("results.csv"),
-    reference: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Figures to show beside; by default benchmarks/reference.json."),
-    ] = None,
+    strategy: _Strategies = ["single", "multilevel", "paper", "transfer"],  # noqa: B006  copied
+    budget: _Budgets = None,
+    single_runs: _SingleRuns = "",
+    seeds: _Seeds = 3,
+    first_seed: _FirstSeed = 0,
+    jobs: _Jobs = 1,
+    data: _Data = None,
+    estimator: _Estimator = None,
+    paper_estimator: _PaperEstimator = None,
+    paper_epochs: _PaperEpochs = None,
+    out: _Results = Path("results.csv"),
+    reference: _Reference = None,
     max_steps: _MaxSteps = None,
 ) -> None:
     """Run the paper's tasks: budgets x strategies x seeds, with a table beside others' figures."""
     from mlsbi import bench_results as results
-    from mlsbi._bench_names import TASKS, make_strategy, parse_estimator, parse_runs
     from mlsbi.bench import plan
 
     tasks = _tasks(task, data)
-    with _blamed_on("--strategy"):
-        for name in strategy:
-            make_strategy(name)
-    for option, value in (("--estimator", estimator), ("--paper-estimator", paper_estimator)):
-        with _blamed_on(option):
-            parse_estimator(value or "mdn")
-    with _blamed_on("--single-runs"):
-        runs = parse_runs(single_runs)
-    cells = []
-    for name, built in tasks.items():
-        cells += plan(
+    _check_names(strategy, estimator, paper_estimator)
+    runs = _runs(single_runs)
+    cells = [
+        cell
+        for name, built in tasks.items()
+        for cell in plan(
             name,
             built,
             strategies=strategy,
@@ -169,14 +176,9 @@ def bench(
             paper_estimator=paper_estimator,
             paper_epochs=paper_epochs,
         )
-    with _blamed_on("--out"):
-        done = results.read(out)
-    failed = _run(cells, done, out=out, jobs=jobs, folder=data, max_steps=max_steps)
-    figures = results.read_reference(reference)
-    console, rows = _console(), results.read(out)
-    for name in (n for n in TASKS if n in tasks):
-        console.print(results.table(name, rows, figures.get(name, ())))
-    console.print(f"Rows: {out}")
+    ]
+    failed = _run(cells, out=out, jobs=jobs, folder=data, max_steps=max_steps)
+    results.show(_console(), list(tasks), path=out, reference=reference)
     if failed:
         raise typer.Exit(1)
 
@@ -195,6 +197,26 @@ def _tasks(name: str, folder: Path | None) -> dict[str, Any]:
         return {n: make_task(n, folder=folder) for n in names}
 
 
+def _check_names(strategies: Sequence[str], *estimators: str | None) -> None:
+    """Refuse unknown strategies and estimators before anything runs."""
+    from mlsbi._bench_names import make_strategy, parse_estimator
+
+    with _blamed_on("--strategy"):
+        for name in strategies:
+            make_strategy(name)
+    for option, value in zip(("--estimator", "--paper-estimator"), estimators, strict=True):
+        with _blamed_on(option):
+            if value is not None:
+                parse_estimator(value)
+
+
+def _runs(text: str) -> list[int]:
+    from mlsbi._bench_names import parse_runs
+
+    with _blamed_on("--single-runs"):
+        return parse_runs(text)
+
+
 def _budgets(texts: list[str] | None, levels: int) -> list[tuple[int, ...]] | None:
     from mlsbi._bench_names import parse_budget
 
@@ -206,7 +228,6 @@ def _budgets(texts: list[str] | None, levels: int) -> list[tuple[int, ...]] | No
 
 def _run(
     cells: Sequence[Any],
-    done: Sequence[Any],
     *,
     out: Path,
     jobs: int,
@@ -217,7 +238,8 @@ def _run(
     from mlsbi import bench_results as results
     from mlsbi.bench import run_cells
 
-    finished = {row.cell for row in done}
+    with _blamed_on("--out"):
+        finished = {row.cell for row in results.read(out)}
     left = [cell for cell in cells if cell not in finished]
     typer.echo(f"{len(left)} of {len(cells)} cells to run, into {out}", err=True)
     source, failed = results.commit(), 0

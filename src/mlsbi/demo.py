@@ -21,7 +21,7 @@ from mlsbi._demo_report import Line, comparison, levels_table, next_steps, save_
 from mlsbi._random import derive_seed, make_generator
 from mlsbi.data import MultilevelData
 from mlsbi.fit import fit_posterior
-from mlsbi.metrics import expected_coverage, nlpd
+from mlsbi.metrics import Coverage, expected_coverage, nlpd
 from mlsbi.options import Training
 from mlsbi.results import PosteriorFit
 from mlsbi.simulate import simulate
@@ -145,14 +145,7 @@ def run_demo(
         ),
     }
     curve, match = _high_level_curve(problem, fits, fitter, seed=seed)
-    coverages = {
-        name: expected_coverage(fit, theta, x, seed=derive_seed(seed, "demo", "coverage"))
-        for name, fit in fits.items()
-    }
-    lines = [Line(name, f.n, nlpd(f.log_prob(theta, x)).mean, coverages[name].error, f.cost)
-             for name, f in fits.items()]  # fmt: skip
-    if task.reference_posterior is not None:
-        lines.append(Line("exact posterior", (), nlpd(task.reference_posterior(theta, x)).mean))
+    lines, coverages = _scored(task, fits, theta, x, seed=seed)
     console.print(comparison(lines, curve, tests=len(theta), costs=data.costs))
     console.print(saving(match, data))
 
@@ -178,6 +171,23 @@ def _runs(
     # The held-out runs have a stream of their own: they are the same whatever the budget.
     _, theta, x = problem.task.data((1,) * len(problem.n), seed)
     return data, theta, x
+
+
+def _scored(
+    task: Task, fits: dict[str, PosteriorFit], theta: Tensor, x: Tensor, *, seed: int
+) -> tuple[list[Line], dict[str, Coverage]]:
+    """NLPD and coverage of each fit on the held-out pairs, and the exact posterior's NLPD."""
+    coverages = {
+        name: expected_coverage(fit, theta, x, seed=derive_seed(seed, "demo", "coverage"))
+        for name, fit in fits.items()
+    }
+    lines = [
+        Line(name, fit.n, nlpd(fit.log_prob(theta, x)).mean, coverages[name].error, fit.cost)
+        for name, fit in fits.items()
+    ]
+    if task.reference_posterior is not None:
+        lines.append(Line("exact posterior", (), nlpd(task.reference_posterior(theta, x)).mean))
+    return lines, coverages
 
 
 class _Fitter:
