@@ -89,6 +89,22 @@ def _blamed_on(option: str) -> Iterator[None]:
         raise typer.BadParameter(str(error), param_hint=option) from error
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for small networks: more gain nothing, and wait for each other on a busy machine.
+
+    Only a command does this; the library leaves torch's settings alone.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _version(value: bool) -> None:  # noqa: FBT001  typer's signature
     if value:
         from mlsbi import __version__
@@ -127,14 +143,15 @@ def demo(
         raise typer.BadParameter(f"{out} is a file; name a folder.", param_hint="--out")
     with _blamed_on("--data"):
         problem = ou_problem() if data is None else camels_problem(data)
-    run_demo(
-        problem,
-        out=out,
-        seed=seed,
-        console=_console(),
-        progress=sys.stderr.isatty(),
-        max_steps=max_steps,
-    )
+    with _one_thread():
+        run_demo(
+            problem,
+            out=out,
+            seed=seed,
+            console=_console(),
+            progress=sys.stderr.isatty(),
+            max_steps=max_steps,
+        )
 
 
 @app.command()
