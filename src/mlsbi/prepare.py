@@ -34,7 +34,7 @@ def prepare(
     Args:
         data: Runs of every level.
         kind: "posterior" (value theta, context x) or "likelihood" (value x, context theta).
-        statistics: "pooled", "level" or "array"; see `Multilevel.standardise`.
+        statistics: "pooled", "level", "auto" or "array"; see `Multilevel.standardise`.
         tails: Which outputs go through asinh; see `Standardise.fit`.
         shared: One location and scale for all of x, for an embedding net.
 
@@ -42,6 +42,8 @@ def prepare(
         ValueError: The levels' x differ in shape.
     """
     check_same_events(data)
+    if statistics == "auto":
+        statistics = choose_statistics(data, tails=tails, shared=shared)
     arrays = _x_transforms(data, statistics=statistics, tails=tails, shared=shared)
     top = arrays[data.num_levels - 1, False]
     theta_transform = _theta_transform(data, kind=kind)
@@ -65,6 +67,47 @@ def check_same_events(data: MultilevelData) -> None:
             "needs the same shape at every level; bring the levels to common summaries (the same "
             "grid, or the same statistics) before MultilevelData.from_arrays"
         )
+
+
+def choose_statistics(data: MultilevelData, *, tails: str, shared: bool) -> str:
+    """Choose "level" where aligning the levels carries level 0's knowledge to level L, or "pooled".
+
+    A quadratic regression of theta on x is fitted to level 0 and tried on level L's runs, which it
+    has not seen, with x in either kind of units. Aligning has to win by two standard errors.
+    """
+    if data.num_levels == 1:
+        return "pooled"
+    top = data.num_levels - 1
+    pooled, level = (
+        _transfer_error(data, _x_transforms(data, statistics=s, tails=tails, shared=shared), top)
+        for s in ("pooled", "level")
+    )
+    gain = pooled.log() - level.log()
+    if gain.shape[0] < 3:
+        return "pooled"
+    return (
+        "level" if float(gain.mean()) > 2 * float(gain.std()) / gain.shape[0] ** 0.5 else "pooled"
+    )
+
+
+def _transfer_error(
+    data: MultilevelData, transforms: dict[tuple[int, bool], Standardise], top: int
+) -> Tensor:
+    """Mean squared error of each of level L's rows, in units of level 0's own, `(n_L,)`."""
+    theta_transform = _theta_transform(data, kind="posterior")
+
+    def features(x: Tensor) -> Tensor:
+        # clamped: one far value, squared, would decide alone
+        flat = x.flatten(1).double().clamp(-6, 6)
+        return torch.cat([torch.ones_like(flat[:, :1]), flat, flat.square()], 1)
+
+    known = features(transforms[0, False](data.x(0)))
+    target = theta_transform(data.theta(0)).double()
+    ridge = 1e-3 * known.shape[0] * torch.eye(known.shape[1], dtype=known.dtype)
+    weights = torch.linalg.solve(known.mT @ known + ridge, known.mT @ target)
+    own = (target - known @ weights).square().mean(0)
+    tried = features(transforms[top, False](data.x(top))) @ weights
+    return ((theta_transform(data.theta(top)).double() - tried).square() / own).mean(1)
 
 
 def train_rows(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mlsbi import checkpoint
 from mlsbi._progress import progress_bar
-from mlsbi._random import derive_seed
+from mlsbi._random import derive_seed, isolated_rng
 from mlsbi.batches import Batches, HeldOut
 from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.estimators.stacked import Dropout
@@ -39,6 +39,12 @@ class StageResult:
 
     status: Status
     rows: tuple[dict[str, float], ...]
+
+    @property
+    def held_out_loss(self) -> float:
+        """The lowest held-out loss, nats: that of the weights kept; infinite without one."""
+        finite = (r["held_out_loss"] for r in self.rows)
+        return min((loss for loss in finite if math.isfinite(loss)), default=math.inf)
 
 
 def train(
@@ -73,6 +79,10 @@ class _Loop:
         self.optimiser = self._optimiser()
         self.average = [p.detach().clone() for p in self.parameters]
         self.best = [p.clone() for p in self.average]
+        # Running statistics of a batch norm belong to the weights: kept and put back with them.
+        self.buffers = dict(density.named_buffers())
+        self.best_buffers = {n: b.clone() for n, b in self.buffers.items()}
+        self.between_steps = True
         self.step, self.best_loss, self.best_step = 0, math.inf, 0
         self.step_backs, self.rate_factor = 0, 1.0
         self.rows: list[dict[str, float]] = []
@@ -114,17 +124,30 @@ class _Loop:
                             self._save("running")
                             saved = time.monotonic()
         except KeyboardInterrupt:
-            self._save("running")
+            if self.between_steps:  # else the file written last is the one to go on from
+                self._save("running")
             raise
         return self._finish(status)
 
     def _advance(self) -> Status | None:
         """One step, with an evaluation where one is due; a status when training is over."""
-        if self.step == 0:
+        if not self.rows:
             self._evaluate({}, math.nan)
-        losses, figures = self._step()
-        if losses is None:
-            return self._step_back()
+        gradient, losses, figures = self._gradient()
+        self.between_steps = False
+        status = self._step_back() if gradient is None else self._step(gradient, losses, figures)
+        self.between_steps = True
+        return status
+
+    def _step(
+        self, gradient: Tensor, losses: Tensor, figures: dict[str, float]
+    ) -> Status | None:
+        """Move the weights, and evaluate them where that is due."""
+        assign(self.density, gradient)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        self.optimiser.step()
+        self._update_average()
         self.step += 1
         due = self.step % self.options.evaluate_every == 0
         last = self.step >= self.options.max_steps
@@ -145,32 +168,26 @@ class _Loop:
         # Under the cosine schedule the last fifth anneals: what it wins, more steps need not win.
         return Status.MAX_STEPS if still and self.options.schedule != "cosine" else Status.CONVERGED
 
-    def _step(self) -> tuple[Tensor | None, dict[str, float]]:
-        """One optimiser step; None where a loss or a gradient is not finite."""
+    def _gradient(self) -> tuple[Tensor | None, Tensor, dict[str, float]]:
+        """The clipped gradient `(k, P)`, None where it or a loss is not finite; losses `(T, k)`."""
         self.density.train()
-        if self.options.dropout > 0:
-            self.generator.manual_seed(
-                derive_seed(self.problem.seed, "dropout", self.stage, self.step)
-            )
+        seed = derive_seed(self.problem.seed, "dropout", self.stage, self.step)
+        self.generator.manual_seed(seed)
         value, context, weights, sizes = self.batches.at(self.step)
         figures: dict[str, float] = {}
-        if self.objective.combine is None or len(sizes) == 1:
-            losses, gradient = summed_gradient(self.density, value, context, weights, sizes)
-        else:
-            losses, each = term_gradients(self.density, value, context, weights, sizes)
-            gradient, figures = self.objective.combine(each)
+        with isolated_rng(seed):  # a user's network may hold dropout, which draws from the global
+            if self.objective.combine is None or len(sizes) == 1:
+                losses, gradient = summed_gradient(self.density, value, context, weights, sizes)
+            else:
+                losses, each = term_gradients(self.density, value, context, weights, sizes)
+                gradient, figures = self.objective.combine(each)
         norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
         if not (bool(torch.isfinite(losses).all()) and bool(torch.isfinite(norms).all())):
-            return None, figures
+            return None, losses, figures
         if self.options.clip is not None:
             gradient = gradient * (self.options.clip / norms.clamp(min=self.options.clip))
-        assign(self.density, gradient)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._rate()
-        self.optimiser.step()
-        self._update_average()
         figures["gradient_norm"] = float(norms.mean())
-        return losses, figures
+        return gradient, losses, figures
 
     def _rate(self) -> float:
         options = self.options
@@ -194,14 +211,17 @@ class _Loop:
         current = [p.clone() for p in self.parameters]
         self._put(self.average)
         self.density.eval()
-        loss = self.held_out.loss(self.density) if self.held_out.rows else math.nan
-        self._put(current)
+        try:
+            loss = self.held_out.loss(self.density) if self.held_out.rows else math.nan
+        finally:
+            self._put(current)
         row = {"stage": float(self.stage), "step": float(self.step)}
         row |= {"train_loss": train_loss, "held_out_loss": loss}
         self.rows.append(row | figures)
         if loss < self.best_loss or not self.held_out.rows or self.step == 0:
             self.best_loss, self.best_step = loss, self.step
             self.best = [p.clone() for p in self.average]
+            self.best_buffers = {n: b.clone() for n, b in self.buffers.items()}
 
     def _step_back(self) -> Status | None:
         """Return to the best weights with a fresh optimiser and half the learning rate."""
@@ -211,18 +231,24 @@ class _Loop:
             "loss not finite at step %d of stage %d: stepped back to step %d",
             self.step, self.stage, self.best_step,
         )  # fmt: skip
-        self._put(self.best)
+        self._put_best()
         self.average = [p.clone() for p in self.best]
         self.optimiser = self._optimiser()
         self.step += 1  # the batch that did it is not tried again
-        if self.step_backs > _MAX_STEP_BACKS or self.step >= self.options.max_steps:
+        if self.step_backs > _MAX_STEP_BACKS:
             return Status.DIVERGED
-        return None
+        return Status.STEPPED_BACK if self.step >= self.options.max_steps else None
 
     @torch.no_grad()
     def _put(self, weights: list[Tensor]) -> None:
         for parameter, weight in zip(self.parameters, weights, strict=True):
             parameter.copy_(weight)
+
+    @torch.no_grad()
+    def _put_best(self) -> None:
+        self._put(self.best)
+        for name, buffer in self.buffers.items():
+            buffer.copy_(self.best_buffers[name])
 
     def _finish(self, status: Status | None) -> StageResult:
         """Leave the density with the best weights, in evaluation mode."""
@@ -230,7 +256,9 @@ class _Loop:
             self.status = status
             if self.step_backs and status is not Status.DIVERGED:
                 self.status = Status.STEPPED_BACK
-        self._put(self.best)
+            if self.held_out.rows and not math.isfinite(self.best_loss):
+                self.status = Status.DIVERGED  # no weights gave the held-out rows a density
+        self._put_best()
         self.density.eval()
         if status is not None:
             self._save("done")
@@ -248,7 +276,8 @@ class _Loop:
         for i, parameter in enumerate(self.parameters):
             moments = self.optimiser.state.get(parameter, {})
             tensors |= {f"moment.{i}.{n}": t for n, t in moments.items()}
-        tensors |= {f"buffer.{n}": b for n, b in self.density.named_buffers()}
+        tensors |= {f"buffer.{n}": b for n, b in self.buffers.items()}
+        tensors |= {f"best_buffer.{n}": b for n, b in self.best_buffers.items()}
         state: dict[str, Any] = {
             n: getattr(self, n)
             for n in (
@@ -291,8 +320,9 @@ class _Loop:
             moments = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
             if moments:
                 self.optimiser.state[parameter] = {n: t.to(self.device) for n, t in moments.items()}
-        for name, buffer in self.density.named_buffers():
+        for name, buffer in self.buffers.items():
             buffer.copy_(tensors[f"buffer.{name}"])
+            self.best_buffers[name].copy_(tensors[f"best_buffer.{name}"])
         for name in ("step", "best_loss", "best_step", "step_backs", "rate_factor", "rows"):
             setattr(self, name, state[name])
         if state["status"]:

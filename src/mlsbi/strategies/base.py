@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlsbi._checks import check_type
 from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.history import Status
 from mlsbi.options import Training
@@ -28,9 +29,18 @@ class Strategy(ABC):
 
     training: Training | None = None
 
+    def __post_init__(self) -> None:
+        """Check `training`.
+
+        Raises:
+            TypeError: `training` is no `Training`.
+        """
+        if self.training is not None:
+            check_type(self.training, Training, name="training", remedy="Use mlsbi.Training(...).")
+
     @property
     def statistics(self) -> str:
-        """Which statistics put x into the network's units: "pooled", "level" or "array"."""
+        """Which statistics put x into the network's units; see `Multilevel.standardise`."""
         return "pooled"
 
     @abstractmethod

@@ -9,17 +9,18 @@ Algorithm 1 there steadies the gradient, whose negative terms are unbounded belo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from mlsbi._checks import check_option, check_type
+from mlsbi._checks import check_option, check_positive, check_type
 from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.options import Training
 from mlsbi.problem import Objective, Problem, Term
-from mlsbi.strategies.base import Strategy
+from mlsbi.strategies.base import Strategy, joined
 from mlsbi.training import StageResult, train
 
 __all__ = ["Multilevel", "algorithm_1"]
@@ -35,12 +36,17 @@ class Multilevel(Strategy):
         rescale: Scale the gradient of each negative term to the norm of its positive partner.
         project: Where the level-0 gradient and the sum of the corrections' point against each
             other, project each onto the other's normal plane.
+        start: Weights that the telescoping objective starts from. "fresh": random ones, as in the
+            paper. "warm": those of a training on level 0 alone. "auto": both are tried, and the one
+            with the lower held-out loss is kept.
+        warm_rate: Learning rate behind a warm start, as a multiple of the first.
         held_out: "high" stops on the held-out runs of level L, "telescoped" on the held-out value
             of the whole objective, whose noise can hide the minimum when level L has few runs.
         standardise: Statistics that put x into the network's units. "pooled": one set for all
             levels. "level": one a level, the same wherever that level's runs appear, so that the
-            sum still telescopes. "array": one an array, as in the released code of the paper; the
-            sum then telescopes only approximately.
+            sum still telescopes. "auto": "level" where the pairs show that it lets what level 0
+            knows hold at level L, else "pooled". "array": one an array, as in the released code of
+            the paper; the sum then telescopes only approximately.
 
     References:
         Hikida, Bharti, Jeffrey, Briol (2025), arXiv:2506.06087, equations for ML-NLE and ML-NPE
@@ -49,8 +55,10 @@ class Multilevel(Strategy):
 
     rescale: bool = True
     project: bool = True
+    start: str = "auto"
+    warm_rate: float = 0.3
     held_out: str = "high"
-    standardise: str = "pooled"
+    standardise: str = "auto"
 
     def __post_init__(self) -> None:
         """Check the options.
@@ -59,10 +67,15 @@ class Multilevel(Strategy):
             TypeError: A switch is not a bool.
             ValueError: An option is none of those allowed.
         """
+        super().__post_init__()
         for name in ("rescale", "project"):
             check_type(getattr(self, name), bool, name=name)
+        check_option(self.start, name="start", allowed=("auto", "fresh", "warm"))
+        check_positive(self.warm_rate, name="warm_rate")
         check_option(self.held_out, name="held_out", allowed=("high", "telescoped"))
-        check_option(self.standardise, name="standardise", allowed=("pooled", "level", "array"))
+        check_option(
+            self.standardise, name="standardise", allowed=("auto", "pooled", "level", "array")
+        )
 
     @property
     def statistics(self) -> str:
@@ -80,24 +93,54 @@ class Multilevel(Strategy):
             training=Training.paper(epochs=epochs),
             rescale=rescale,
             project=project,
+            start="fresh",
             standardise="array",
         )
 
     def train(self, density: ConditionalDensity, problem: Problem) -> StageResult:
         """Minimise the telescoping sum."""
-        # A level whose pairs are identical corrects nothing, exactly: leave its terms out.
-        corrected = [
-            level for level, rows in enumerate(problem.levels) if level and not rows.identical_pair
+        objective = self._objective(problem)
+        # Nothing to correct: level 0 alone. Nothing held out: no way to choose a start.
+        choose = len(objective.terms) > 1 and problem.training.validation_fraction is not None
+        start = self.start if choose or self.start == "warm" else "fresh"
+        if start == "fresh" or len(objective.terms) == 1:
+            return train(density, objective, problem)
+        random = copy.deepcopy(density.state_dict())
+        if start == "warm":
+            return joined(self._warm(density, objective, problem))
+        fresh = train(density, objective, problem)
+        trained = copy.deepcopy(density.state_dict())
+        density.load_state_dict(random)
+        warm = self._warm(density, objective, problem)
+        if warm[-1].held_out_loss >= fresh.held_out_loss:
+            density.load_state_dict(trained)
+        return joined([fresh, *warm])
+
+    def _warm(
+        self, density: ConditionalDensity, objective: Objective, problem: Problem
+    ) -> list[StageResult]:
+        """Level 0 alone, then the whole sum at a lower learning rate."""
+        first = Objective((Term(0),), (Term(0),))
+        training = problem.training
+        slower = replace(training, learning_rate=training.learning_rate * self.warm_rate)
+        return [
+            train(density, first, problem, stage=1),
+            train(density, objective, problem.with_training(slower), stage=2),
         ]
+
+    def _objective(self, problem: Problem) -> Objective:
         terms = [Term(0)]
-        for level in corrected:
-            terms += [Term(level), Term(level, coarse=True, sign=-1.0)]
+        for level, rows in enumerate(problem.levels):
+            # A level whose pairs are identical corrects nothing, exactly: it has no terms.
+            if level and not rows.identical_pair:
+                terms += [Term(level), Term(level, coarse=True, sign=-1.0)]
         top = (Term(len(problem.levels) - 1),)
-        held_out = tuple(terms) if self.held_out == "telescoped" else top
         combine = partial(algorithm_1, rescale=self.rescale, project=self.project)
-        switched_on = self.rescale or self.project
-        objective = Objective(tuple(terms), held_out, combine if switched_on else None)
-        return train(density, objective, problem)
+        return Objective(
+            tuple(terms),
+            tuple(terms) if self.held_out == "telescoped" else top,
+            combine if self.rescale or self.project else None,
+        )
 
 
 def algorithm_1(
