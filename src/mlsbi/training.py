@@ -24,12 +24,14 @@ from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.estimators.stacked import Dropout
 from mlsbi.gradients import assign, summed_gradient, term_gradients
 from mlsbi.history import Status
+from mlsbi.optimiser import adamw, learning_rate
 from mlsbi.problem import Objective, Problem
 
 __all__ = ["StageResult", "train"]
 
 _LOGGER = logging.getLogger("mlsbi")
 _MAX_STEP_BACKS = 5
+_STATE = ("step", "best_loss", "best_step", "step_backs", "rate_factor", "rows")  # figures saved
 _STILL_FALLING = 0.02  # nats won in the last fifth of the steps that call for more steps
 
 
@@ -76,13 +78,13 @@ class _Loop:
         self.device = self.parameters[0].device
         self.batches = Batches(objective.terms, problem, stage, self.device)
         self.held_out = HeldOut(objective.held_out, problem, self.device)
-        self.optimiser = self._optimiser()
+        self.optimiser = adamw(self.parameters, self.options)
         self.average = [p.detach().clone() for p in self.parameters]
         self.best = [p.clone() for p in self.average]
         # Running statistics of a batch norm belong to the weights: kept and put back with them.
         self.buffers = dict(density.named_buffers())
         self.best_buffers = {n: b.clone() for n, b in self.buffers.items()}
-        self.between_steps = True
+        self.buffers_before, self.between_steps = self.best_buffers, True
         self.step, self.best_loss, self.best_step = 0, math.inf, 0
         self.step_backs, self.rate_factor = 0, 1.0
         self.rows: list[dict[str, float]] = []
@@ -90,18 +92,6 @@ class _Loop:
         for module in density.modules():
             if isinstance(module, Dropout):
                 module.generator = self.generator
-
-    def _optimiser(self) -> torch.optim.AdamW:
-        """AdamW that decays weight matrices only (a stacked matrix has three axes)."""
-        matrices = [p for p in self.parameters if p.dim() >= 3]
-        others = [p for p in self.parameters if p.dim() < 3]
-        groups = [
-            {"params": matrices, "weight_decay": self.options.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(
-            [g for g in groups if g["params"]], lr=self.options.learning_rate, fused=True
-        )
 
     def run(self) -> StageResult:
         if self._resume() == "done":
@@ -115,7 +105,6 @@ class _Loop:
         status: Status | None = None
         try:
             with bar as advance:
-                advance(self.step, f"held out {self.best_loss:.3f}")
                 while status is None:
                     status = self._advance()
                     if self.step % self.options.evaluate_every == 0 or status is not None:
@@ -125,6 +114,7 @@ class _Loop:
                             saved = time.monotonic()
         except KeyboardInterrupt:
             if self.between_steps:  # else the file written last is the one to go on from
+                self._put_buffers(self.buffers_before)
                 self._save("running")
             raise
         return self._finish(status)
@@ -136,16 +126,15 @@ class _Loop:
         gradient, losses, figures = self._gradient()
         self.between_steps = False
         status = self._step_back() if gradient is None else self._step(gradient, losses, figures)
+        self.buffers_before = {n: b.clone() for n, b in self.buffers.items()}
         self.between_steps = True
         return status
 
-    def _step(
-        self, gradient: Tensor, losses: Tensor, figures: dict[str, float]
-    ) -> Status | None:
+    def _step(self, gradient: Tensor, losses: Tensor, figures: dict[str, float]) -> Status | None:
         """Move the weights, and evaluate them where that is due."""
         assign(self.density, gradient)
         for group in self.optimiser.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = self.rate_factor * learning_rate(self.options, self.step)
         self.optimiser.step()
         self._update_average()
         self.step += 1
@@ -171,11 +160,12 @@ class _Loop:
     def _gradient(self) -> tuple[Tensor | None, Tensor, dict[str, float]]:
         """The clipped gradient `(k, P)`, None where it or a loss is not finite; losses `(T, k)`."""
         self.density.train()
-        seed = derive_seed(self.problem.seed, "dropout", self.stage, self.step)
-        self.generator.manual_seed(seed)
+        path = (self.stage, self.step)
+        self.generator.manual_seed(derive_seed(self.problem.seed, "dropout", *path))
         value, context, weights, sizes = self.batches.at(self.step)
         figures: dict[str, float] = {}
-        with isolated_rng(seed):  # a user's network may hold dropout, which draws from the global
+        # The user's own network may hold dropout, which draws from the global generator.
+        with isolated_rng(derive_seed(self.problem.seed, "global", *path)):
             if self.objective.combine is None or len(sizes) == 1:
                 losses, gradient = summed_gradient(self.density, value, context, weights, sizes)
             else:
@@ -188,15 +178,6 @@ class _Loop:
             gradient = gradient * (self.options.clip / norms.clamp(min=self.options.clip))
         figures["gradient_norm"] = float(norms.mean())
         return gradient, losses, figures
-
-    def _rate(self) -> float:
-        options = self.options
-        rate = options.learning_rate * self.rate_factor
-        if self.step < options.warmup:
-            rate *= (self.step + 1) / options.warmup
-        if options.schedule == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * self.step / options.max_steps))
-        return rate
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -231,9 +212,10 @@ class _Loop:
             "loss not finite at step %d of stage %d: stepped back to step %d",
             self.step, self.stage, self.best_step,
         )  # fmt: skip
-        self._put_best()
+        self._put(self.best)
+        self._put_buffers(self.best_buffers)
         self.average = [p.clone() for p in self.best]
-        self.optimiser = self._optimiser()
+        self.optimiser = adamw(self.parameters, self.options)
         self.step += 1  # the batch that did it is not tried again
         if self.step_backs > _MAX_STEP_BACKS:
             return Status.DIVERGED
@@ -244,11 +226,9 @@ class _Loop:
         for parameter, weight in zip(self.parameters, weights, strict=True):
             parameter.copy_(weight)
 
-    @torch.no_grad()
-    def _put_best(self) -> None:
-        self._put(self.best)
+    def _put_buffers(self, values: dict[str, Tensor]) -> None:
         for name, buffer in self.buffers.items():
-            buffer.copy_(self.best_buffers[name])
+            buffer.copy_(values[name])
 
     def _finish(self, status: Status | None) -> StageResult:
         """Leave the density with the best weights, in evaluation mode."""
@@ -258,7 +238,8 @@ class _Loop:
                 self.status = Status.STEPPED_BACK
             if self.held_out.rows and not math.isfinite(self.best_loss):
                 self.status = Status.DIVERGED  # no weights gave the held-out rows a density
-        self._put_best()
+        self._put(self.best)
+        self._put_buffers(self.best_buffers)
         self.density.eval()
         if status is not None:
             self._save("done")
@@ -278,18 +259,7 @@ class _Loop:
             tensors |= {f"moment.{i}.{n}": t for n, t in moments.items()}
         tensors |= {f"buffer.{n}": b for n, b in self.buffers.items()}
         tensors |= {f"best_buffer.{n}": b for n, b in self.best_buffers.items()}
-        state: dict[str, Any] = {
-            n: getattr(self, n)
-            for n in (
-                "stage",
-                "step",
-                "best_loss",
-                "best_step",
-                "step_backs",
-                "rate_factor",
-                "rows",
-            )
-        }
+        state: dict[str, Any] = {n: getattr(self, n) for n in _STATE}
         state["progress"] = progress
         state["status"] = self.status.name if progress == "done" else None
         checkpoint.write(
@@ -323,7 +293,7 @@ class _Loop:
         for name, buffer in self.buffers.items():
             buffer.copy_(tensors[f"buffer.{name}"])
             self.best_buffers[name].copy_(tensors[f"best_buffer.{name}"])
-        for name in ("step", "best_loss", "best_step", "step_backs", "rate_factor", "rows"):
+        for name in _STATE:
             setattr(self, name, state[name])
         if state["status"]:
             self.status = Status[state["status"]]
