@@ -61,7 +61,7 @@ def read(path: Path, *, fingerprint: str) -> Snapshot | None:
             f"checkpoint: {path} has format {meta.get('format')!r}, expected {_FORMAT}; "
             "delete it to train from the start, or name another file"
         )
-    if meta["fingerprint"] != fingerprint:
+    if meta.get("fingerprint") != fingerprint:
         raise ValueError(
             f"checkpoint: {path} belongs to a training with other data, options or seed; "
             "call with those it was started with, delete it, or name another file"

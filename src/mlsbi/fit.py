@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from mlsbi._checks import check_count, check_option, check_seed, check_type
-from mlsbi._random import derive_seed
+from mlsbi._device import check_device
+from mlsbi._random import derive_seed, isolated_rng
 from mlsbi.data import MultilevelData
 from mlsbi.estimators.build import Blueprint
 from mlsbi.estimators.estimator import Estimator
@@ -142,14 +143,23 @@ def _fit(
     seed = check_seed(seed)
     strategy = Multilevel() if strategy is None else strategy
     check_type(strategy, Strategy, name="strategy", remedy="For example mlsbi.Multilevel().")
-    check_count(ensemble, name="ensemble")
+    ensemble = check_count(ensemble, name="ensemble")
     check_option(tails, name="tails", allowed=("auto", "asinh", "linear"))
+    if isinstance(estimator, type) and issubclass(estimator, EstimatorSpec):
+        raise TypeError(
+            f"estimator must be an instance; got the class {estimator.__name__}. "
+            f"Pass mlsbi.{estimator.__name__}()."
+        )
     if embedding_net is not None:
-        check_type(embedding_net, nn.Module, name="embedding_net")
+        remedy = "Pass a module, such as nn.Sequential(...)."
+        check_type(embedding_net, nn.Module, name="embedding_net", remedy=remedy)
     if training is not None:
         check_type(training, Training, name="training", remedy="Use mlsbi.Training(...).")
     options = strategy.training or training or Training()
-    place = _device(device)
+    place = check_device(device)
+    check_type(progress, bool, name="progress", remedy="Pass True or False.")
+    if checkpoint is not None:
+        check_type(checkpoint, (str, Path), name="checkpoint", remedy="Pass a file's path.")
 
     prepared = prepare(
         data,
@@ -168,7 +178,9 @@ def _fit(
         context_shape=tuple(first.context.shape[1:]),
         embedding_net=embedding_net,
     )
-    density = blueprint.build(seed=derive_seed(seed, "density")).to(place)
+    # Isolated: the shapes are found by a pass, and a user's network may draw in it.
+    with isolated_rng(derive_seed(seed, "build")):
+        density = blueprint.build(seed=derive_seed(seed, "density")).to(place)
     problem = Problem(
         levels=prepared.levels,
         train_rows=train_rows(data, ensemble, options, seed),
@@ -176,7 +188,9 @@ def _fit(
         seed=derive_seed(seed, "training"),
         progress=progress,
         checkpoint=None if checkpoint is None else Path(checkpoint),
-        fingerprint=_fingerprint(prepared, strategy, options, estimator, ensemble, seed),
+        fingerprint=_fingerprint(
+            prepared, strategy, options, [density, embedding_net or nn.Identity()], seed
+        ),
     )
     result = strategy.train(density, problem)
     whole = Estimator(density, prepared.value_transform, prepared.context_transform).to(place)
@@ -195,38 +209,22 @@ def _fit(
     }
 
 
-def _device(device: str | torch.device) -> torch.device:
-    check_type(device, (str, torch.device), name="device")
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device must be 'cpu' or 'cuda' (or 'cuda:1', ...); got {device!r}"
-        ) from error
-    if place.type not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'cpu' or 'cuda'; got {device!r}")
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device: {device!r} was asked for and this PyTorch sees no CUDA device; use 'cpu'"
-        )
-    return place
-
-
 def _fingerprint(
     prepared: Prepared,
     strategy: Strategy,
     options: Training,
-    estimator: object,
-    ensemble: int,
+    networks: Sequence[nn.Module],
     seed: int,
 ) -> str:
     """A name of everything that a checkpoint must agree with."""
     digest = hashlib.blake2b(digest_size=16)
-    words = (type(strategy).__name__, asdict(strategy), asdict(options), ensemble, seed)
+    words = (type(strategy).__name__, asdict(strategy), asdict(options), seed)
     digest.update(repr(words).encode())
-    # A builder's repr holds its address, which differs from run to run: its name has to do.
-    named = getattr(estimator, "__qualname__", None) or repr(estimator)
-    digest.update(named.encode())
+    # What was built names the estimator: a builder's own repr is an address, new in every run.
+    for network in networks:
+        layers = [type(module).__name__ for module in network.modules()]
+        shapes = [(name, tuple(tensor.shape)) for name, tensor in network.state_dict().items()]
+        digest.update(repr((layers, shapes)).encode())
     for rows in prepared.levels:
         for tensor in (rows.value, rows.context, rows.coarse_value, rows.coarse_context):
             if tensor is not None:

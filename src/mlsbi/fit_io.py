@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from mlsbi import strategies
 from mlsbi._checks import check_type
+from mlsbi._device import check_device
+from mlsbi._json import to_json
+from mlsbi._random import isolated_rng
 from mlsbi.estimators import specs
 from mlsbi.estimators.build import Blueprint
 from mlsbi.estimators.estimator import Estimator
@@ -36,27 +39,58 @@ FORMAT = 1
 _JSON, _WEIGHTS = "fit.json", "weights.safetensors"
 _CUSTOM = "custom"
 _SPECS: dict[str, type[EstimatorSpec]] = {c.__name__: c for c in (specs.MDN, specs.MAF, specs.NSF)}
-_TRANSFORMS = {c.__name__: c for c in (Standardise, Support)}
+_TRANSFORMS: dict[str, type[Standardise] | type[Support]] = {
+    c.__name__: c for c in (Standardise, Support)
+}
+_KINDS: dict[str, type[PosteriorFit] | type[LikelihoodFit]] = {
+    "posterior": PosteriorFit,
+    "likelihood": LikelihoodFit,
+}
+_PREFIXES = ("value_transform", "context_transform")
+_T = TypeVar("_T")
 
 
 def save_fit(fit: Fit, path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Write `fit` to the folder `path`: whole, or not at all."""
-    folder = Path(path)
-    if folder.exists() and not overwrite:
-        raise ValueError(f"path: {folder} exists; name another folder, or pass overwrite=True")
-    if folder.exists() and not (folder / _JSON).is_file():
-        raise ValueError(f"path: {folder} exists and holds no fit; name another folder")
+    folder = _folder(path)
+    check_type(overwrite, bool, name="overwrite", remedy="Pass True or False.")
+    if folder.exists():
+        _check_replaceable(folder, overwrite=overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        tensors = {n: t.detach().cpu().contiguous() for n, t in fit.estimator.state_dict().items()}
-        save_file(tensors, part / _WEIGHTS)
-        (part / _JSON).write_text(json.dumps(_describe(fit), indent=2) + "\n")
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
+        fresh, old = Path(place) / "new", Path(place) / "old"
+        fresh.mkdir()
+        # Cloned: tied weights share memory, which safetensors refuses.
+        state = fit.estimator.state_dict().items()
+        save_file({n: t.detach().cpu().clone().contiguous() for n, t in state}, fresh / _WEIGHTS)
+        (fresh / _JSON).write_text(to_json(_describe(fit)) + "\n", encoding="utf-8")
         if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+            folder.rename(old)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    check_type(path, (str, os.PathLike), name="path", remedy="Pass a folder's name.")
+    return Path(path).absolute()
+
+
+def _check_replaceable(folder: Path, *, overwrite: bool) -> None:
+    if not overwrite:
+        raise ValueError(f"path: {folder} exists; name another folder, or pass overwrite=True")
+    names = {item.name for item in folder.iterdir()} if folder.is_dir() else set()
+    if _JSON not in names:
+        raise ValueError(f"path: {folder} exists and holds no fit; name another folder")
+    if names - {_JSON, _WEIGHTS}:
+        others = ", ".join(sorted(names - {_JSON, _WEIGHTS})[:3])
+        raise ValueError(
+            f"path: {folder} holds files that are no part of a fit ({others}), which overwriting "
+            "would delete; move them, or name another folder"
+        )
 
 
 def load_fit(
@@ -83,35 +117,85 @@ def load_fit(
     Raises:
         ValueError: No fit there, one of another format, or one that needs an argument left out.
     """
-    folder = Path(path)
+    folder = _folder(path)
+    if embedding_net is not None:
+        check_type(embedding_net, nn.Module, name="embedding_net")
+    place = check_device(device)
+    config, weights = _read(folder)
+    with _damage_named(folder):
+        blueprint = _blueprint(config["blueprint"], estimator, embedding_net)
+        kind = _known(blueprint.kind, _KINDS, "kind")
+        transforms = [
+            _transform(name, prefix, weights)
+            for name, prefix in zip(config["transforms"], _PREFIXES, strict=True)
+        ]
+        record: dict[str, Any] = {
+            "event_shape": tuple(config["event_shape"]),
+            "strategy": _strategy(config["strategy"]),
+            "training": Training(**config["training"]),
+            "status": Status[config["status"]],
+            "history": History(tuple(_numbers(row) for row in config["history"])),
+            "n": tuple(config["n"]),
+            "cost": config["cost"],
+            "seed": config["seed"],
+        }
+        described = config["prior"]
+    with isolated_rng(0):  # a user's network may draw in the pass that finds its shapes
+        density = blueprint.build(seed=0)
+    whole = _weighted(Estimator(density, *transforms), weights, folder)
+    return kind(
+        estimator=whole.to(place).eval().requires_grad_(requires_grad=False),
+        blueprint=blueprint,
+        prior=_prior(described, prior, blueprint),
+        **record,
+    )
+
+
+@contextmanager
+def _damage_named(folder: Path) -> Iterator[None]:
+    """Name the file where reading it fails for want of an entry, or over one of a wrong kind."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"path: {folder / _JSON} is damaged, or of another version of mlsbi "
+            f"({type(error).__name__}: {error}). Use the version that wrote it, or save it again."
+        ) from error
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The two files of a fit."""
     if not (folder / _JSON).is_file():
         raise ValueError(f"path: {folder} holds no {_JSON}; pass the folder given to fit.save")
     try:
-        config = json.loads((folder / _JSON).read_text())
+        config = json.loads((folder / _JSON).read_text(encoding="utf-8"))
         weights = load_file(folder / _WEIGHTS)
-    except (json.JSONDecodeError, SafetensorError, OSError) as error:
-        raise ValueError(f"path: the fit in {folder} cannot be read: {error}") from error
-    if config.get("format") != FORMAT:
+    except (ValueError, SafetensorError, OSError) as error:
         raise ValueError(
-            f"path: {folder} has format {config.get('format')!r}, this version reads {FORMAT}; "
+            f"path: the fit in {folder} cannot be read: {error}. Save it again."
+        ) from error
+    found = config.get("format") if isinstance(config, dict) else None
+    if found != FORMAT:
+        raise ValueError(
+            f"path: {folder} has format {found!r}, this version reads {FORMAT}; "
             "use the version of mlsbi that wrote it"
         )
-    blueprint = _blueprint(config["blueprint"], estimator, embedding_net)
-    whole = _estimator(config, blueprint, weights, folder)
-    kind = PosteriorFit if blueprint.kind == "posterior" else LikelihoodFit
-    return kind(
-        estimator=whole.to(device).eval().requires_grad_(requires_grad=False),
-        blueprint=blueprint,
-        prior=_prior(config["prior"], prior),
-        event_shape=tuple(config["event_shape"]),
-        strategy=_strategy(config["strategy"]),
-        training=Training(**config["training"]),
-        status=Status[config["status"]],
-        history=History(tuple(config["history"])),
-        n=tuple(config["n"]),
-        cost=config["cost"],
-        seed=config["seed"],
-    )
+    return config, weights
+
+
+def _numbers(row: Mapping[str, float | str]) -> dict[str, float]:
+    """A row of the history, its NaN and infinities numbers again."""
+    return {name: float(value) for name, value in row.items()}
+
+
+def _known(name: str, known: Mapping[str, _T], what: str) -> _T:
+    """Look `name` up, so that no code named by a file ever runs."""
+    if name not in known:
+        raise ValueError(
+            f"path: the fit names a {what} {name!r} that this version does not have; it has "
+            f"{sorted(known)}. Use the version of mlsbi that wrote it."
+        )
+    return known[name]
 
 
 def _describe(fit: Fit) -> dict[str, Any]:
@@ -157,7 +241,7 @@ def _blueprint(
     if isinstance(found, dict):
         options = dict(found)
         options["hidden"] = tuple(options["hidden"])
-        values["estimator"] = _SPECS[options.pop("name")](**options)
+        values["estimator"] = _known(options.pop("name"), _SPECS, "estimator")(**options)
     elif found == _CUSTOM:
         if estimator is None:
             raise ValueError("estimator: this fit was made with an sbi builder; pass it again")
@@ -168,21 +252,12 @@ def _blueprint(
                 "embedding_net: this fit was made with an embedding net; pass a module of the same "
                 "architecture (its weights come from the file)"
             )
-        check_type(embedding_net, nn.Module, name="embedding_net")
         values["embedding_net"] = embedding_net
     values["context_shape"] = tuple(values["context_shape"])
     return Blueprint(**values)
 
 
-def _estimator(
-    config: Mapping[str, Any], blueprint: Blueprint, weights: dict[str, Tensor], folder: Path
-) -> Estimator:
-    density = blueprint.build(seed=0)
-    whole = Estimator(
-        density,
-        _transform(config["transforms"][0], "value_transform", weights),
-        _transform(config["transforms"][1], "context_transform", weights),
-    )
+def _weighted(whole: Estimator, weights: Mapping[str, Tensor], folder: Path) -> Estimator:
     try:
         whole.load_state_dict(weights)
     except RuntimeError as error:
@@ -196,23 +271,27 @@ def _estimator(
 def _transform(name: str, prefix: str, weights: Mapping[str, Tensor]) -> Transform:
     """An empty transform of the right shapes; `load_state_dict` fills it."""
     start = f"{prefix}."
-    return _TRANSFORMS[name](
+    return _known(name, _TRANSFORMS, "transform")(
         **{n[len(start) :]: t.clone() for n, t in weights.items() if n.startswith(start)}
     )
 
 
-def _prior(described: Mapping[str, Any], prior: Any) -> Prior:  # noqa: ANN401
-    return Prior.from_dict(described) if prior is None else as_prior(prior)
+def _prior(described: Mapping[str, Any], prior: Any, blueprint: Blueprint) -> Prior:  # noqa: ANN401
+    if prior is None:
+        return Prior.from_dict(described)
+    given, posterior = as_prior(prior), blueprint.kind == "posterior"
+    dim = blueprint.value_dim if posterior else blueprint.context_shape[0]
+    if given.dim != dim:
+        raise ValueError(
+            f"prior must be over {dim} parameters, as the fit is; got one over {given.dim}. "
+            "Pass the prior of the data that the fit was trained on."
+        )
+    return given
 
 
 def _strategy(described: Mapping[str, Any]) -> strategies.Strategy:
     options = dict(described)
-    name = options.pop("name")
-    if name not in strategies.NAMED:
-        raise ValueError(
-            f"path: the fit names a strategy {name!r} that this version does not have; it has "
-            f"{sorted(strategies.NAMED)}. Use the version of mlsbi that wrote it."
-        )
+    kind = _known(options.pop("name"), strategies.NAMED, "strategy")
     if options.get("training") is not None:
         options["training"] = Training(**options["training"])
-    return strategies.NAMED[name](**options)
+    return kind(**options)
