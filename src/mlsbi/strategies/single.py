@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlsbi._checks import check_count
 from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.problem import Objective, Problem, Term
 from mlsbi.strategies.base import Strategy
@@ -26,7 +27,27 @@ class SingleLevel(Strategy):
 
     level: int = -1
 
+    def __post_init__(self) -> None:
+        """Check the level; whether the data have it is known when training starts.
+
+        Raises:
+            TypeError: `level` is no integer.
+            ValueError: `level` is below -1.
+        """
+        super().__post_init__()
+        check_count(self.level, name="level", minimum=-1)
+
     def train(self, density: ConditionalDensity, problem: Problem) -> StageResult:
-        """Minimise the mean of -log q over the level's runs."""
-        term = Term(range(len(problem.levels))[self.level])
+        """Minimise the mean of -log q over the level's runs.
+
+        Raises:
+            ValueError: The data have no such level.
+        """
+        count = len(problem.levels)
+        if self.level >= count:
+            raise ValueError(
+                f"level must be one of the data's, 0 .. {count - 1}, or -1 for the last; got "
+                f"{self.level}. Pass SingleLevel(level=-1)."
+            )
+        term = Term(range(count)[self.level])
         return train(density, Objective((term,), (term,)), problem)

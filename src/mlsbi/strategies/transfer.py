@@ -32,8 +32,10 @@ class Transfer(Strategy):
         """Check the rate.
 
         Raises:
+            TypeError: `rate` is no number, or `training` no `Training`.
             ValueError: `rate` is not positive.
         """
+        super().__post_init__()
         check_positive(self.rate, name="rate")
 
     def train(self, density: ConditionalDensity, problem: Problem) -> StageResult:
