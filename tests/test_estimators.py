@@ -238,12 +238,7 @@ def test_common_dropout_drops_the_same_features_of_every_row():
     assert torch.equal(common(x), x)
 
 
-FALLBACK = pytest.mark.xfail(
-    reason="one pass a term draws one mask a term: common_dropout is not kept", strict=True
-)
-
-
-@pytest.mark.parametrize("embedding", ["none", pytest.param("linear", marks=FALLBACK)])
+@pytest.mark.parametrize("embedding", ["none", "linear"])
 @pytest.mark.parametrize("name", ["mdn", "maf", "nsf"])
 def test_common_dropout_leaves_nothing_of_an_identical_pair(name, embedding):
     value, context = rows(2, 10, 2, seed=13), rows(2, 10, 3, seed=14)
@@ -359,19 +354,12 @@ def test_embedding_net_equals_its_members_run_by_hand(name):
     torch.testing.assert_close(whole[:, :3], part)  # rows do not see each other at evaluation
 
 
-IN_TRAINING_MODE = pytest.mark.xfail(
-    reason="Blueprint.build looks at the embedding's output in training mode", strict=True
-)
-
-
-@IN_TRAINING_MODE
 def test_building_leaves_running_statistics_as_they_were():
     density = build("gaussian", context_shape=(1, 8, 8), embedding=SmallImageNet())
     for stack, fresh in zip(density.buffers(), SmallImageNet().buffers(), strict=False):
         assert torch.equal(stack, fresh.expand_as(stack))
 
 
-@IN_TRAINING_MODE
 def test_building_leaves_the_global_generator_alone():
     net = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5))
     before = torch.get_rng_state()

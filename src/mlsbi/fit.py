@@ -51,6 +51,8 @@ def fit_posterior(
         estimator: "mdn", "maf", "nsf", `mlsbi.MDN(...)` and its like, the name of one of sbi's
             density estimators, or an sbi builder.
         embedding_net: Compresses x, `(n, *event) -> (n, features)`; trained with the density.
+            Prefer layer norm to batch norm: with `Multilevel`, batch norm would scale the two runs
+            of a pair by different statistics, and the sum would not telescope in training.
         ensemble: Members k; they are trained together and mixed with equal weights. Each holds out
             another part of the runs.
         training: Options of the loop.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mlsbi.estimators.base import ConditionalDensity
-from mlsbi.estimators.stacked import taped
+from mlsbi.estimators.stacked import Dropout, taped
 
 __all__ = ["assign", "flatten", "summed_gradient", "term_gradients"]
 
@@ -82,9 +82,13 @@ def term_gradients(
             ]
             return losses.detach(), flatten(grads, 2)
     splits = (t.split(list(sizes), 1) for t in (value, context, weights))
-    passes = [
-        summed_gradient(density, v, c, w, [w.shape[1]]) for v, c, w in zip(*splits, strict=True)
-    ]
+    shared = [m.generator for m in density.modules() if isinstance(m, Dropout) and m.common]
+    states = [(g, g.get_state()) for g in shared if g is not None]
+    passes = []
+    for v, c, w in zip(*splits, strict=True):
+        for generator, state in states:  # the same masks for every term, as in one pass
+            generator.set_state(state)
+        passes.append(summed_gradient(density, v, c, w, [w.shape[1]]))
     return torch.cat([loss for loss, _ in passes]), torch.stack([grad for _, grad in passes])
 
 

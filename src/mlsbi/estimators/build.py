@@ -66,8 +66,10 @@ class Blueprint:
 
     def _embedded(self, embedding: StackedModule, context: Tensor) -> Tensor:
         try:
+            embedding.eval()  # trying it out must not touch batch statistics, or draw dropout
             with torch.no_grad():
                 out = embedding(context.expand(self.members, *context.shape))[0]
+            embedding.train()
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ValueError(
                 f"embedding_net failed on contexts of shape (n, {self._shape()}): {error}; it must "

@@ -25,7 +25,7 @@ from mlsbi.training import StageResult, train
 
 __all__ = ["Multilevel", "algorithm_1"]
 
-_TINY = 1e-12
+_TINY = 1e-30
 
 
 @dataclass(frozen=True)
