@@ -22,7 +22,9 @@ _LOG_2PI = math.log(2 * math.pi)
 class MixtureDensity(ConditionalDensity):
     """Full-covariance Gaussian mixture; two hidden layers of SiLU and a linear skip connection."""
 
-    _lower: Tensor
+    _rows: Tensor
+    _cols: Tensor
+    _sum_rows: Tensor
 
     def __init__(
         self,
@@ -66,7 +68,10 @@ class MixtureDensity(ConditionalDensity):
         self.head = StackedLinear(members, width, outputs, generator=generator)
         self.skip = StackedLinear(members, context_dim, outputs, generator=generator)
         rows, cols = torch.tril_indices(d, d, offset=-1)
-        self.register_buffer("_lower", rows * d + cols, persistent=False)
+        self.register_buffer("_rows", rows, persistent=False)
+        self.register_buffer("_cols", cols, persistent=False)
+        # (below the diagonal, d): sums the products of one row of the triangle
+        self.register_buffer("_sum_rows", torch.eye(d)[rows], persistent=False)
         self._start_near_standard_normal(generator)
 
     def _start_near_standard_normal(self, generator: torch.Generator) -> None:
@@ -80,42 +85,44 @@ class MixtureDensity(ConditionalDensity):
             if self.components > 1:
                 self.head.bias[:, means] = 0.5 * torch.randn(shape, generator=generator)
 
-    def _parameters_at(self, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log weights (k, n, j), means (k, n, j, d), precision factors (k, n, j, d, d)."""
+    def _parameters_at(self, context: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Log weights `(k, n, j)`; means and log diagonals `(k, n, j, d)`; entries below it.
+
+        The last two are the precision's triangular factor.
+        """
         out = self.head(self.trunk(context)) + self.skip(context)
         logits, means, diagonal, lower = out.split(self._sizes, dim=-1)
         lead = (*out.shape[:2], self.components)
-        d = self.value_dim
         # Bounded log precisions: a component can neither collapse on a run nor run away.
-        diagonal = torch.exp(5.0 * torch.tanh(diagonal.reshape(*lead, d) / 4.0))
-        factor = torch.diag_embed(diagonal)
-        if d > 1:
-            index = self._lower.expand(*lead, -1)
-            flat = factor.flatten(-2)
-            factor = flat.scatter(-1, index, lower.reshape(*lead, -1)).unflatten(-1, (d, d))
-        return torch.log_softmax(logits, -1), means.reshape(*lead, d), factor
+        diagonal = 5.0 * torch.tanh(diagonal.reshape(*lead, -1) / 4.0)
+        weights = torch.log_softmax(logits, -1)
+        return weights, means.reshape(*lead, -1), diagonal, lower.reshape(*lead, -1)
 
     def log_prob(self, value: Tensor, context: Tensor) -> Tensor:
         """Log density, `(k, n)`, of values `(k, n, d)` at contexts `(k, n, c)`."""
-        log_weights, means, factor = self._parameters_at(context)
+        log_weights, means, diagonal, lower = self._parameters_at(context)
         delta = value.unsqueeze(2) - means
-        white = (factor @ delta.unsqueeze(-1)).squeeze(-1)
-        log_det = torch.diagonal(factor, dim1=-2, dim2=-1).log().sum(-1)
-        normal = log_det - 0.5 * white.square().sum(-1) - 0.5 * self.value_dim * _LOG_2PI
+        white = diagonal.exp() * delta
+        if self.value_dim > 1:
+            # the triangle times delta, without building d x d matrices for every row
+            white = white + (lower * delta[..., self._cols]) @ self._sum_rows
+        square = white.square().sum(-1)
+        normal = diagonal.sum(-1) - 0.5 * square - 0.5 * self.value_dim * _LOG_2PI
         return torch.logsumexp(log_weights + normal, -1)
 
     def sample(self, context: Tensor, *, generator: torch.Generator) -> Tensor:
         """One draw a row, `(k, n, d)`, at contexts `(k, n, c)`."""
-        log_weights, means, factor = self._parameters_at(context)
+        log_weights, *shapes = self._parameters_at(context)
         k, n = context.shape[:2]
         device = context.device
         uniform = torch.rand(k, n, 1, generator=generator, device=device)
-        # log_softmax may sum to a hair below one: the last component takes the rest
+        # the weights may sum to a hair below one: the last component takes the rest
         chosen = (uniform > log_weights.exp().cumsum(-1)).sum(-1).clamp(max=self.components - 1)
-        pick = chosen[..., None, None].expand(k, n, 1, self.value_dim)
-        mean = means.gather(2, pick).squeeze(2)
-        triangle = factor.gather(2, pick.unsqueeze(-1).expand(*pick.shape, self.value_dim)).squeeze(
-            2
+        mean, diagonal, lower = (
+            shape.gather(2, chosen[..., None, None].expand(k, n, 1, shape.shape[-1])).squeeze(2)
+            for shape in shapes
         )
+        triangle = torch.diag_embed(diagonal.exp())
+        triangle[..., self._rows, self._cols] = lower
         noise = torch.randn(k, n, self.value_dim, 1, generator=generator, device=device)
         return mean + torch.linalg.solve_triangular(triangle, noise, upper=False).squeeze(-1)
