@@ -114,6 +114,16 @@ def test_posterior_log_prob_of_rows_and_of_one_x(posterior: PosteriorFit) -> Non
     assert not torch.allclose(at_first[1:], paired[1:])
 
 
+def test_no_rows_give_no_densities_and_no_draws(
+    posterior: PosteriorFit, likelihood: LikelihoodFit
+) -> None:
+    none, no_x = torch.zeros(0, D), torch.zeros(0, 3)
+    for fit in (posterior, likelihood):
+        assert fit.log_prob(none, no_x).shape == fit.log_prob(none, torch.zeros(3)).shape == (0,)
+    assert posterior.sample_batched(4, x=no_x, seed=0).shape == (4, 0, D)
+    assert likelihood.sample_batched(4, theta=none, seed=0).shape == (4, 0, 3)
+
+
 def test_outside_the_support_the_posterior_is_zero(posterior: PosteriorFit) -> None:
     theta = torch.tensor([[0.5, 0.5], [1.01, 0.0], [0.0, -3.0]])
     log_prob = posterior.log_prob(theta, torch.zeros(3))

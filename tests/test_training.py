@@ -313,6 +313,16 @@ def test_repeated_losses_that_are_not_finite_end_it_with_the_best_weights_kept()
     assert kept == result.held_out_loss < result.rows[0]["held_out_loss"]
 
 
+def test_without_a_held_out_part_weights_that_have_no_density_are_not_kept() -> None:
+    training = tiny(
+        learning_rate=1e30, validation_fraction=None, clip=None, average=0.0, max_steps=60
+    )
+    data = linear_data((60,))
+    fit = fit_posterior(data, seed=0, ensemble=1, estimator=MDN((8,), 2), training=training)
+    assert fit.status is Status.DIVERGED
+    assert torch.isfinite(fit.log_prob(data.theta(0), data.x(0))).all()
+
+
 def test_held_out_rows_without_a_density_are_no_convergence() -> None:
     density = Faulty(mdn(), set(range(1000)), fault="nan", mode="eval")
     result = train(density, ONE, problem(max_steps=200, patience=3))

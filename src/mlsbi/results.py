@@ -127,10 +127,14 @@ class Fit:
         seed = secrets.randbits(63) if seed is None else check_seed(seed)
         generator = make_generator(seed, "sample", device=self.device)
         b = contexts.shape[0]
+        if b == 0:
+            return contexts.new_zeros(n, 0, self.blueprint.value_dim)
         rows = contexts.unsqueeze(0).expand(n, *contexts.shape).reshape(n * b, *contexts.shape[1:])
         return self.estimator.sample(rows, generator=generator).reshape(n, b, -1)
 
     def _log_prob(self, value: Tensor, context: Tensor) -> Tensor:
+        if len(value) == 0:
+            return value.new_zeros(0)
         with torch.set_grad_enabled(value.requires_grad or context.requires_grad):
             return self.estimator.log_prob(value, context)
 

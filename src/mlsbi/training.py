@@ -74,6 +74,7 @@ class _Loop:
     ) -> None:
         self.density, self.objective, self.problem = density, objective, problem
         self.options, self.stage = problem.training, stage
+        self.fingerprint = f"{problem.fingerprint}/{stage}"
         self.parameters = list(density.parameters())
         self.device = self.parameters[0].device
         self.batches = Batches(objective.terms, problem, stage, self.device)
@@ -193,16 +194,23 @@ class _Loop:
         self._put(self.average)
         self.density.eval()
         try:
-            loss = self.held_out.loss(self.density) if self.held_out.rows else math.nan
+            held = bool(self.held_out.rows)
+            loss = self.held_out.loss(self.density) if held else math.nan
+            better = loss < self.best_loss if held else self._has_density()
         finally:
             self._put(current)
         row = {"stage": float(self.stage), "step": float(self.step)}
         row |= {"train_loss": train_loss, "held_out_loss": loss}
         self.rows.append(row | figures)
-        if loss < self.best_loss or not self.held_out.rows or self.step == 0:
+        if better or self.step == 0:
             self.best_loss, self.best_step = loss, self.step
             self.best = [p.clone() for p in self.average]
             self.best_buffers = {n: b.clone() for n, b in self.buffers.items()}
+
+    def _has_density(self) -> bool:
+        """Whether every row of a batch has one; the last weights are kept only if so."""
+        value, context, _, _ = self.batches.at(self.step)
+        return bool(torch.isfinite(self.density.log_prob(value, context)).all())
 
     def _step_back(self) -> Status | None:
         """Return to the best weights with a fresh optimiser and half the learning rate."""
@@ -245,46 +253,38 @@ class _Loop:
             self._save("done")
         return StageResult(self.status, tuple(self.rows))
 
+    def _weights(self) -> dict[str, Tensor]:
+        groups = (("parameter", self.parameters), ("average", self.average), ("best", self.best))
+        return {f"{name}.{i}": t for name, group in groups for i, t in enumerate(group)}
+
     def _save(self, progress: str) -> None:
         path = self.problem.checkpoint
         if path is None:
             return
-        tensors: dict[str, Tensor] = {}
-        for name, group in (
-            ("parameter", self.parameters), ("average", self.average), ("best", self.best)
-        ):  # fmt: skip
-            tensors |= {f"{name}.{i}": t for i, t in enumerate(group)}
+        tensors = self._weights()
         for i, parameter in enumerate(self.parameters):
             moments = self.optimiser.state.get(parameter, {})
             tensors |= {f"moment.{i}.{n}": t for n, t in moments.items()}
         tensors |= {f"buffer.{n}": b for n, b in self.buffers.items()}
         tensors |= {f"best_buffer.{n}": b for n, b in self.best_buffers.items()}
         state: dict[str, Any] = {n: getattr(self, n) for n in _STATE}
-        state["progress"] = progress
-        state["status"] = self.status.name if progress == "done" else None
-        checkpoint.write(
-            self._path(path), checkpoint.Snapshot(tensors, state), fingerprint=self._fingerprint()
-        )
+        state |= {"progress": progress, "status": self.status.name if progress == "done" else None}
+        snapshot = checkpoint.Snapshot(tensors, state)
+        checkpoint.write(self._path(path), snapshot, fingerprint=self.fingerprint)
 
     def _path(self, path: Any) -> Any:  # noqa: ANN401
         return path if self.stage == 0 else path.with_name(f"{path.name}.stage{self.stage}")
 
-    def _fingerprint(self) -> str:
-        return f"{self.problem.fingerprint}/{self.stage}"
-
     def _resume(self) -> str | None:
         """Take up the state in the checkpoint file; "done" if the stage had ended there."""
         path = self.problem.checkpoint
-        found = path and checkpoint.read(self._path(path), fingerprint=self._fingerprint())
+        found = path and checkpoint.read(self._path(path), fingerprint=self.fingerprint)
         if not found:
             return None
         tensors, state = found.tensors, found.state
-        for name, group in (
-            ("parameter", self.parameters), ("average", self.average), ("best", self.best)
-        ):  # fmt: skip
-            with torch.no_grad():
-                for i, tensor in enumerate(group):
-                    tensor.copy_(tensors[f"{name}.{i}"])
+        with torch.no_grad():
+            for name, tensor in self._weights().items():
+                tensor.copy_(tensors[name])
         for i, parameter in enumerate(self.parameters):
             prefix = f"moment.{i}."
             moments = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
