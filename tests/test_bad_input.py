@@ -402,21 +402,7 @@ CASES = [
 
 
 # Not yet refused as they should be; strict, so that a repair asks for its line to be taken out.
-PENDING = {
-    "Training(common_dropout=yes)",
-    *(f"{spec}(hidden=64)" for spec in ("MDN", "MAF", "NSF")),
-    "metrics: grid type",
-    "metrics: grid inf",
-    "metrics: coverage fit",
-}
-
-
-def marked(bad: Case) -> Any:
-    pending = pytest.mark.xfail(reason="not checked yet", strict=True)
-    return pytest.param(bad, id=bad.id, marks=[pending] if bad.id in PENDING else [])
-
-
-@pytest.mark.parametrize("bad", [marked(bad) for bad in CASES])
+@pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.id) for bad in CASES])
 def test_bad_input_is_refused_with_the_argument_and_the_remedy(bad: Case, place: Place) -> None:
     with pytest.raises(bad.error) as caught:
         bad.call(place)

@@ -5,6 +5,10 @@ Levels run from 0 (coarsest) to L (finest) everywhere.
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from mlsbi import metrics, tasks
 from mlsbi.data import MultilevelData
 from mlsbi.estimators.specs import MAF, MDN, NSF
@@ -18,7 +22,18 @@ from mlsbi.results import LikelihoodFit, PosteriorFit
 from mlsbi.simulate import simulate
 from mlsbi.strategies import Multilevel, SingleLevel, Strategy, Transfer
 
+if TYPE_CHECKING:
+    from mlsbi import plots
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`mlsbi.plots`, imported when first used: matplotlib is slow to import."""
+    if name == "plots":
+        return import_module("mlsbi.plots")
+    raise AttributeError(f"module 'mlsbi' has no attribute {name!r}")
+
 
 __all__ = [
     "MAF",
@@ -41,6 +56,7 @@ __all__ = [
     "fit_posterior",
     "load_fit",
     "metrics",
+    "plots",
     "simulate",
     "tasks",
 ]

@@ -255,7 +255,7 @@ class MultilevelData:
 
         Raises:
             TypeError: If an argument has the wrong type.
-            FileExistsError: If `path` exists, unless `overwrite` and it holds saved data.
+            ValueError: If `path` exists, unless `overwrite` and it holds saved data.
         """
         from mlsbi.data_io import save_data
 
@@ -274,7 +274,7 @@ class MultilevelData:
 
         Raises:
             TypeError: If an argument has the wrong type.
-            FileNotFoundError: If there is no such folder.
+            ValueError: If there is no such folder.
             ValueError: If it does not hold saved data, or the prior cannot be rebuilt.
         """
         from mlsbi.data_io import load_data

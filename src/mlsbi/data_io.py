@@ -52,13 +52,13 @@ def _as_path(path: str | os.PathLike[str]) -> Path:
 
 def _check_replaceable(target: Path, *, overwrite: bool) -> None:
     if not overwrite:
-        raise FileExistsError(
+        raise ValueError(
             f"path {str(target)!r} exists already. Choose another, or pass overwrite=True."
         )
     try:
         _read_attributes(target)
     except (FileNotFoundError, ValueError) as error:
-        raise FileExistsError(
+        raise ValueError(
             f"path {str(target)!r} exists and holds something other than saved data, so that "
             "overwrite=True does not apply. Choose another path."
         ) from error
@@ -91,7 +91,7 @@ def _open(folder: Path) -> zarr.Group:
     import zarr
 
     if not folder.is_dir():
-        raise FileNotFoundError(
+        raise ValueError(
             f"path {str(folder)!r} is not a folder. Pass the path given to MultilevelData.save."
         )
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlsbi._checks import check_count, check_fraction, check_option, check_positive
+from mlsbi._checks import check_count, check_fraction, check_option, check_positive, check_type
 
 __all__ = ["Training"]
 
@@ -68,6 +68,7 @@ class Training:
             check_positive(self.clip, name="clip")
         if self.validation_fraction is not None:
             check_fraction(self.validation_fraction, name="validation_fraction")
+        check_type(self.common_dropout, bool, name="common_dropout")
         check_option(self.schedule, name="schedule", allowed=("cosine", "constant"))
         for name in ("average", "dropout"):
             check_positive(getattr(self, name), name=name, maximum=0.9999, strict=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mlsbi._checks import check_count
+from mlsbi._checks import check_count, check_type
 from mlsbi._zuko import zuko
 from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.estimators.flows import FlowDensity
@@ -29,6 +29,8 @@ class EstimatorSpec(ABC):
             TypeError: A size is not an integer.
             ValueError: A size is not positive.
         """
+        remedy = "Pass an integer width for each layer, such as (64, 64)."
+        check_type(self.hidden, (tuple, list), name="hidden", remedy=remedy)
         object.__setattr__(self, "hidden", tuple(self.hidden))
         for width in self.hidden:
             check_count(width, name="hidden")

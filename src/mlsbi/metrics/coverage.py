@@ -154,6 +154,11 @@ def expected_coverage(
         TypeError: If an argument is of the wrong type.
         ValueError: If theta and x differ in their number of rows, or are empty.
     """
+    if not (callable(getattr(fit, "log_prob", None)) and callable(getattr(fit, "sample", None))):
+        raise TypeError(
+            f"fit must be a posterior fit; got {type(fit).__name__}. Pass what "
+            "mlsbi.fit_posterior returns, or an object with its log_prob and sample."
+        )
     true = as_tensor(theta, name="theta", ndim=2)
     observed = as_tensor(x, name="x", finite=False)
     num_samples = check_count(num_samples, name="num_samples")

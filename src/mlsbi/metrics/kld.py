@@ -6,12 +6,13 @@ arXiv:2506.06087): what a learned density puts outside the grid is not counted.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mlsbi._checks import as_tensor, check_count
+from mlsbi._checks import as_tensor, check_count, check_type
 
 __all__ = ["kld_grid", "kld_on_grid"]
 
@@ -28,11 +29,17 @@ def kld_grid(*, low: float = -30.0, high: float = 30.0, num_points: int = 2000) 
         The points, shape `(num_points,)`.
 
     Raises:
+        TypeError: If an argument is not a number.
         ValueError: If `low` is not below `high`, or there are fewer than two points.
     """
     num_points = check_count(num_points, name="num_points", minimum=2)
-    if not low < high:
-        raise ValueError(f"low must be below high; got low={low} and high={high}.")
+    for name, value in (("low", low), ("high", high)):
+        check_type(value, (int, float), name=name, remedy="Pass a number.")
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(
+            f"low must be below high, both finite; got low={low} and high={high}. "
+            "Pass for example low=-30.0, high=30.0."
+        )
     return torch.linspace(low, high, num_points, dtype=torch.float64)
 
 
