@@ -13,7 +13,7 @@ import zuko  # noqa: F401  its import switches validate_args off: before the gua
 from torch.distributions import Distribution
 
 DATA_VARIABLE = "MLSBI_DATA"
-left_out = pytest.StashKey[int]()
+left_out = pytest.StashKey[list[str]]()
 
 # One thread: small matrices gain nothing from more, and machines are shared.
 torch.set_num_threads(1)
@@ -56,11 +56,10 @@ def data_folder() -> Path:
 
 @pytest.hookimpl(trylast=True)  # after -m and -k, so that only what would have run is counted
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked `data` without a data folder; skip `gpu` without a GPU."""
+    """Leave out tests marked `data` without a data folder, and `gpu` without a CUDA device."""
+    config.stash[left_out] = []
     if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        _leave_out("gpu", "they need a CUDA device", config, items)
     needing_data = [item for item in items if item.get_closest_marker("data")]
     folder = os.environ.get(DATA_VARIABLE)
     if not needing_data:
@@ -73,17 +72,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(
             f"CI=true wants the tests marked data to run: set {DATA_VARIABLE} to the data folder"
         )
-    config.hook.pytest_deselected(items=needing_data)
-    items[:] = [item for item in items if not item.get_closest_marker("data")]
-    config.stash[left_out] = len(needing_data)
+    _leave_out("data", f"set {DATA_VARIABLE}=FOLDER", config, items)
+
+
+def _leave_out(marker: str, why: str, config: pytest.Config, items: list[pytest.Item]) -> None:
+    gone = [item for item in items if item.get_closest_marker(marker)]
+    if gone:
+        config.hook.pytest_deselected(items=gone)
+        items[:] = [item for item in items if not item.get_closest_marker(marker)]
+        config.stash[left_out].append(f"{len(gone)} tests marked {marker}; {why}")
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say how many tests marked `data` were left out, and how to run them."""
-    count = config.stash.get(left_out, 0)
-    if count:
-        terminalreporter.write_line(
-            f"left out: {count} tests marked data; set {DATA_VARIABLE}=FOLDER"
-        )
+    """Say which tests were left out, and how to run them."""
+    for line in config.stash.get(left_out, []):
+        terminalreporter.write_line(f"left out: {line}")

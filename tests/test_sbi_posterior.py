@@ -232,7 +232,6 @@ def test_other_tools_of_sbi_run():
 
 
 def test_pairplot_of_sbi_runs():
-    pytest.importorskip("six", reason="sbi.analysis imports six, which sbi does not install")
     from sbi.analysis import pairplot
 
     posterior = direct_posterior(BoxPosterior(box()), torch.zeros(D))

@@ -154,7 +154,8 @@ def expected_coverage(
         TypeError: If an argument is of the wrong type.
         ValueError: If theta and x differ in their number of rows, or are empty.
     """
-    if not (callable(getattr(fit, "log_prob", None)) and callable(getattr(fit, "sample", None))):
+    draws = hasattr(fit, "sample") or hasattr(fit, "sample_batched")
+    if not (hasattr(fit, "log_prob") and draws):
         raise TypeError(
             f"fit must be a posterior fit; got {type(fit).__name__}. Pass what "
             "mlsbi.fit_posterior returns, or an object with its log_prob and sample."
