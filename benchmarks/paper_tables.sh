@@ -17,6 +17,8 @@ if [ "$part" != second ]; then
     bench camels-sigma8 $ours --strategy paper --single-runs 800 --seeds 5 --data "$folder" --out $out/camels-sigma8.csv
     bench camels-2 $ours --strategy paper --single-runs 800 --seeds 5 --data "$folder" --out $out/camels-2.csv
     bench g-and-k-npe --strategy multilevel --estimator nsf --budget 1000,100 --seeds 3 --out $out/g-and-k-npe.csv
+    bench ou --strategy single --strategy multilevel --estimator nsf --budget 1000,100 --budget 1000,10 --seeds 3 --out $out/nsf.csv
+    bench g-and-k-npe --strategy multilevel --estimator nsf --budget 1000,10 --seeds 3 --out $out/nsf.csv
 fi
 if [ "$part" != first ]; then
     bench toggle $ours --single-runs 2010,10000 --seeds 3 --out $out/toggle.csv
