@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlsbi._checks import check_type
+from mlsbi._folders import as_folder, written_whole
 from mlsbi.data import MultilevelData
 from mlsbi.prior import Prior
 
@@ -25,29 +25,12 @@ _FORMAT = "mlsbi.MultilevelData"
 
 def save_data(data: MultilevelData, path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Write data next to `path` first, then rename; see `MultilevelData.save`."""
-    target = _as_path(path)
+    target = as_folder(path)
     check_type(overwrite, bool, name="overwrite", remedy="Pass True or False.")
     if target.exists():
         _check_replaceable(target, overwrite=overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        fresh, old = Path(folder) / "new", Path(folder) / "old"
-        _write(data, fresh)
-        if target.exists():
-            target.rename(old)
-        try:
-            fresh.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
-
-
-def _as_path(path: str | os.PathLike[str]) -> Path:
-    check_type(path, (str, os.PathLike), name="path", remedy="Pass a folder's name.")
-    if not os.fspath(path):
-        raise ValueError("path must not be empty; got ''. Pass a folder's name.")
-    return Path(path).absolute()
+    with written_whole(target) as folder:
+        _write(data, folder)
 
 
 def _check_replaceable(target: Path, *, overwrite: bool) -> None:
@@ -121,7 +104,7 @@ def _read_attributes(folder: Path) -> dict[str, Any]:
 
 def load_data(path: str | os.PathLike[str], *, prior: Any) -> MultilevelData:
     """Read data and validate them again; see `MultilevelData.load`."""
-    folder = _as_path(path)
+    folder = as_folder(path)
     attributes = _read_attributes(folder)
     own_prior = prior if prior is not None else _stored_prior(attributes)
     root = _open(folder)

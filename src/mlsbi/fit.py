@@ -55,7 +55,8 @@ def fit_posterior(
             of a pair by different statistics, and the sum would not telescope in training.
         ensemble: Members k; they are trained together and mixed with equal weights. Each holds out
             another part of the runs.
-        training: Options of the loop.
+        training: Options of the loop. A strategy that brings its own, as `Multilevel.paper()`
+            does, goes before.
         tails: "auto" sends outputs of x that are heavy-tailed through asinh, "asinh" all of them,
             "linear" none.
         device: Where to train and evaluate, "cpu" or "cuda".
@@ -147,14 +148,7 @@ def _fit(
     check_type(strategy, Strategy, name="strategy", remedy="For example mlsbi.Multilevel().")
     ensemble = check_count(ensemble, name="ensemble")
     check_option(tails, name="tails", allowed=("auto", "asinh", "linear"))
-    if isinstance(estimator, type) and issubclass(estimator, EstimatorSpec):
-        raise TypeError(
-            f"estimator must be an instance; got the class {estimator.__name__}. "
-            f"Pass mlsbi.{estimator.__name__}()."
-        )
-    if embedding_net is not None:
-        remedy = "Pass a module, such as nn.Sequential(...)."
-        check_type(embedding_net, nn.Module, name="embedding_net", remedy=remedy)
+    _check_networks(estimator, embedding_net)
     if training is not None:
         check_type(training, Training, name="training", remedy="Use mlsbi.Training(...).")
     options = strategy.training or training or Training()
@@ -209,6 +203,19 @@ def _fit(
         "cost": data.cost,
         "seed": seed,
     }
+
+
+def _check_networks(
+    estimator: str | EstimatorSpec | Callable[..., Any], embedding_net: nn.Module | None
+) -> None:
+    if isinstance(estimator, type) and issubclass(estimator, EstimatorSpec):
+        raise TypeError(
+            f"estimator must be an instance; got the class {estimator.__name__}. "
+            f"Pass mlsbi.{estimator.__name__}()."
+        )
+    if embedding_net is not None:
+        remedy = "Pass a module, such as nn.Sequential(...)."
+        check_type(embedding_net, nn.Module, name="embedding_net", remedy=remedy)
 
 
 def _fingerprint(

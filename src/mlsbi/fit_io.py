@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from mlsbi import strategies
 from mlsbi._checks import check_type
 from mlsbi._device import check_device
+from mlsbi._folders import as_folder, written_whole
 from mlsbi._json import to_json
 from mlsbi._random import isolated_rng
 from mlsbi.estimators import specs
@@ -52,31 +52,16 @@ _T = TypeVar("_T")
 
 def save_fit(fit: Fit, path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Write `fit` to the folder `path`: whole, or not at all."""
-    folder = _folder(path)
+    folder = as_folder(path)
     check_type(overwrite, bool, name="overwrite", remedy="Pass True or False.")
     if folder.exists():
         _check_replaceable(folder, overwrite=overwrite)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
-        fresh, old = Path(place) / "new", Path(place) / "old"
+    with written_whole(folder) as fresh:
         fresh.mkdir()
         # Cloned: tied weights share memory, which safetensors refuses.
         state = fit.estimator.state_dict().items()
         save_file({n: t.detach().cpu().clone().contiguous() for n, t in state}, fresh / _WEIGHTS)
         (fresh / _JSON).write_text(to_json(_describe(fit)) + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rename(old)
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
-
-
-def _folder(path: str | os.PathLike[str]) -> Path:
-    check_type(path, (str, os.PathLike), name="path", remedy="Pass a folder's name.")
-    return Path(path).absolute()
 
 
 def _check_replaceable(folder: Path, *, overwrite: bool) -> None:
@@ -117,7 +102,7 @@ def load_fit(
     Raises:
         ValueError: No fit there, one of another format, or one that needs an argument left out.
     """
-    folder = _folder(path)
+    folder = as_folder(path)
     if embedding_net is not None:
         check_type(embedding_net, nn.Module, name="embedding_net")
     place = check_device(device)
