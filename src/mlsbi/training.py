@@ -155,8 +155,7 @@ class _Loop:
             r["held_out_loss"] for r in self.rows if r["step"] <= 0.8 * self.options.max_steps
         ]
         still = min(earlier, default=math.inf) - self.best_loss > _STILL_FALLING
-        # Under the cosine schedule the last fifth anneals: what it wins, more steps need not win.
-        return Status.MAX_STEPS if still and self.options.schedule != "cosine" else Status.CONVERGED
+        return Status.MAX_STEPS if still else Status.CONVERGED
 
     def _gradient(self) -> tuple[Tensor | None, Tensor, dict[str, float]]:
         """The clipped gradient `(k, P)`, None where it or a loss is not finite; losses `(T, k)`."""

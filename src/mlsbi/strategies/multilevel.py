@@ -112,9 +112,11 @@ class Multilevel(Strategy):
         trained = copy.deepcopy(density.state_dict())
         density.load_state_dict(random)
         warm = self._warm(density, objective, problem)
+        kept = joined(warm)
         if warm[-1].held_out_loss >= fresh.held_out_loss:
             density.load_state_dict(trained)
-        return joined([fresh, *warm])
+            kept = fresh
+        return StageResult(kept.status, joined([fresh, *warm]).rows)
 
     def _warm(
         self, density: ConditionalDensity, objective: Objective, problem: Problem
