@@ -60,7 +60,8 @@ class Batches:
         self, terms: tuple[Term, ...], problem: Problem, stage: int, device: torch.device
     ) -> None:
         self.terms, self.device = terms, device
-        self.levels = problem.levels
+        runs = [problem.levels[t.level].member(coarse=t.coarse) for t in terms]
+        self.runs = [(value.to(device), context.to(device)) for value, context in runs]
         self.samplers = {
             level: RowSampler(
                 problem.train_rows[level],
@@ -75,22 +76,21 @@ class Batches:
         """Values `(k, n, d)`, contexts `(k, n, *event)`, signed weights `(k, n)`, rows a term."""
         drawn = {level: sampler.draw(step) for level, sampler in self.samplers.items()}
         values, contexts, weights = [], [], []
-        for term in self.terms:
+        for term, (value, context) in zip(self.terms, self.runs, strict=True):
             rows, weight = drawn[term.level]
-            value, context = self.levels[term.level].member(coarse=term.coarse)
             k = weight.shape[0]
             if rows is None:
                 value = value.expand(k, *value.shape)
                 context = context.expand(k, *context.shape)
             else:
+                rows = rows.to(self.device)
                 value, context = value[rows], context[rows]
             values.append(value)
             contexts.append(context)
             weights.append(term.sign * weight)
         sizes = [w.shape[1] for w in weights]
-        joined = (torch.cat(parts, 1).to(self.device) for parts in (values, contexts, weights))
-        value, context, weight = joined
-        return value, context, weight, sizes
+        signed = torch.cat(weights, 1).to(self.device)
+        return torch.cat(values, 1), torch.cat(contexts, 1), signed, sizes
 
 
 class HeldOut:

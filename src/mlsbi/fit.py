@@ -13,15 +13,16 @@ from torch import nn
 
 from mlsbi._checks import check_count, check_option, check_seed, check_type
 from mlsbi._device import check_device
-from mlsbi._random import derive_seed, isolated_rng
+from mlsbi._random import derive_seed
 from mlsbi.data import MultilevelData
 from mlsbi.estimators.build import Blueprint
 from mlsbi.estimators.estimator import Estimator
 from mlsbi.estimators.specs import EstimatorSpec
+from mlsbi.history import History
 from mlsbi.options import Training
 from mlsbi.prepare import Prepared, prepare, train_rows
 from mlsbi.problem import Problem
-from mlsbi.results import Fit, LikelihoodFit, PosteriorFit
+from mlsbi.results import LikelihoodFit, PosteriorFit
 from mlsbi.strategies import Multilevel, Strategy
 
 __all__ = ["fit_likelihood", "fit_posterior"]
@@ -165,18 +166,17 @@ def _fit(
         shared=embedding_net is not None and kind == "posterior",
     )
     first = prepared.levels[0]
-    blueprint = Blueprint.of(
-        options,
+    blueprint = Blueprint(
         estimator=estimator,
         kind=kind,
         members=ensemble,
         value_dim=first.value.shape[1],
         context_shape=tuple(first.context.shape[1:]),
+        dropout=options.dropout,
+        common_dropout=options.common_dropout,
         embedding_net=embedding_net,
     )
-    # Isolated: the shapes are found by a pass, and a user's network may draw in it.
-    with isolated_rng(derive_seed(seed, "build")):
-        density = blueprint.build(seed=derive_seed(seed, "density")).to(place)
+    density = blueprint.build(seed=derive_seed(seed, "density")).to(place)
     problem = Problem(
         levels=prepared.levels,
         train_rows=train_rows(data, ensemble, options, seed),
@@ -198,7 +198,7 @@ def _fit(
         "strategy": strategy,
         "training": options,
         "status": result.status,
-        "history": Fit.history_of(result.rows),
+        "history": History(result.rows),
         "n": data.n,
         "cost": data.cost,
         "seed": seed,

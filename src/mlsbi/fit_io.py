@@ -20,7 +20,6 @@ from mlsbi._checks import check_type
 from mlsbi._device import check_device
 from mlsbi._folders import as_folder, written_whole
 from mlsbi._json import to_json
-from mlsbi._random import isolated_rng
 from mlsbi.estimators import specs
 from mlsbi.estimators.build import Blueprint
 from mlsbi.estimators.estimator import Estimator
@@ -125,9 +124,7 @@ def load_fit(
             "seed": config["seed"],
         }
         described = config["prior"]
-    with isolated_rng(0):  # a user's network may draw in the pass that finds its shapes
-        density = blueprint.build(seed=0)
-    whole = _weighted(Estimator(density, *transforms), weights, folder)
+    whole = _weighted(Estimator(blueprint.build(seed=0), *transforms), weights, folder)
     return kind(
         estimator=whole.to(place).eval().requires_grad_(requires_grad=False),
         blueprint=blueprint,

@@ -56,8 +56,8 @@ def summed_gradient(
     """
     parameters = list(density.parameters())
     losses = _losses(density.log_prob(value, context), weights, sizes)
-    grads = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
-    return losses.detach(), flatten(_zeros_for_none(grads, parameters), 1)
+    grads = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
+    return losses.detach(), flatten(grads, 1)
 
 
 def term_gradients(
@@ -90,7 +90,3 @@ def term_gradients(
             generator.set_state(state)
         passes.append(summed_gradient(density, v, c, w, [w.shape[1]]))
     return torch.cat([loss for loss, _ in passes]), torch.stack([grad for _, grad in passes])
-
-
-def _zeros_for_none(grads: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> list[Tensor]:
-    return [torch.zeros_like(p) if g is None else g for g, p in zip(grads, parameters, strict=True)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
@@ -52,11 +51,6 @@ class Fit:
     n: tuple[int, ...]
     cost: float | None
     seed: int
-
-    @staticmethod
-    def history_of(rows: Iterable[dict[str, float]]) -> History:
-        """Rows as a `History`."""
-        return History(tuple(rows))
 
     @property
     def theta_dim(self) -> int:

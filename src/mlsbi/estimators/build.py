@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlsbi._random import derive_seed, make_generator
+from mlsbi._random import derive_seed, isolated_rng, make_generator
 from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.estimators.embedding import EmbeddedDensity, StackedModule
 from mlsbi.estimators.sbi_builder import sbi_density
 from mlsbi.estimators.specs import NAMED, EstimatorSpec
-from mlsbi.options import Training
 
 __all__ = ["Blueprint"]
 
@@ -51,6 +50,11 @@ class Blueprint:
             ValueError: `estimator` is no known name.
             TypeError: `estimator` or what a builder returns is of the wrong type.
         """
+        # A user's network may draw from the global generator when it is made or tried out.
+        with isolated_rng(derive_seed(seed, "build")):
+            return self._build(seed)
+
+    def _build(self, seed: int) -> ConditionalDensity:
         context = torch.randn(64, *self.context_shape, generator=make_generator(seed, "shapes"))
         embedding = None
         if self.embedding_net is not None:
@@ -106,28 +110,4 @@ class Blueprint:
             context_example=context,
             members=self.members,
             seed=derive_seed(seed, "weights"),
-        )
-
-    @classmethod
-    def of(
-        cls,
-        training: Training,
-        *,
-        estimator: str | EstimatorSpec | Callable[..., Any],
-        kind: str,
-        members: int,
-        value_dim: int,
-        context_shape: tuple[int, ...],
-        embedding_net: nn.Module | None,
-    ) -> Blueprint:
-        """With the dropout that the training asks for."""
-        return cls(
-            estimator,
-            kind,
-            members,
-            value_dim,
-            context_shape,
-            training.dropout,
-            training.common_dropout,
-            embedding_net,
         )
