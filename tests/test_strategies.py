@@ -28,6 +28,7 @@ from mlsbi.prepare import prepare, train_rows
 from mlsbi.problem import Problem, Term
 from mlsbi.strategies.multilevel import algorithm_1
 from mlsbi.training import train
+from tiny import problem_of_rows
 
 KINDS = {"posterior": fit_posterior, "likelihood": fit_likelihood}
 TRAINING = Training(max_steps=60, batch_size=16, evaluate_every=10, learning_rate=5e-3)
@@ -178,7 +179,7 @@ def problem_of(
 ) -> Problem:
     prepared = prepare(data, kind=kind, statistics="pooled", tails="auto", shared=False)
     rows = train_rows(data, members, training, 0)
-    return Problem(levels=prepared.levels, train_rows=rows, training=training, seed=3)
+    return problem_of_rows(prepared.levels, rows, training, seed=3)
 
 
 def blank(members: int, *, estimator=SMALL, seed: int = 0) -> ConditionalDensity:

@@ -36,7 +36,7 @@ from mlsbi.estimators.mdn import MixtureDensity
 from mlsbi.optimiser import learning_rate
 from mlsbi.problem import LevelRows, Objective, Problem, Term, folds
 from mlsbi.training import train
-from tiny import linear_data, tiny
+from tiny import linear_data, problem_of_rows, tiny
 
 BUILD = fitting.Blueprint.build
 ONE = Objective((Term(0),), (Term(0),))
@@ -79,7 +79,8 @@ def problem(
     x = theta @ torch.ones(2, 3) + 0.3 * torch.randn(n, 3, generator=generator)
     training = tiny(**options)
     held = folds(n, members, fraction=training.validation_fraction, generator=generator)
-    return Problem((LevelRows(theta, x),), (held,), training, seed=3, checkpoint=checkpoint)
+    levels = (LevelRows(theta, x),)
+    return problem_of_rows(levels, (held,), training, seed=3, checkpoint=checkpoint)
 
 
 def weights_of(density: nn.Module) -> list[Tensor]:
@@ -196,7 +197,7 @@ def test_no_member_sees_its_held_out_rows_and_pairs_stay_together() -> None:
     held = tuple(folds(40, 4, fraction=0.25, generator=generator) for _ in levels)
     terms = (Term(0), Term(1), Term(1, coarse=True, sign=-1.0))
     for batch_size in (8, None):
-        given = Problem(levels, held, tiny(batch_size=batch_size), seed=0)
+        given = problem_of_rows(levels, held, tiny(batch_size=batch_size), seed=0)
         batches = Batches(terms, given, 0, torch.device("cpu"))
         for step in range(9):
             value, context, weight, sizes = batches.at(step)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from sbi.utils import BoxUniform
 from torch import Tensor
 from torch.distributions import Distribution
 
 from mlsbi import MultilevelData, Training
+from mlsbi.estimators.base import ConditionalDensity
+from mlsbi.estimators.transforms import Support
+from mlsbi.parameters import Parameters
+from mlsbi.prior import as_prior
+from mlsbi.problem import LevelRows, Problem
 
 D = 2
 
@@ -47,3 +54,23 @@ def tiny(**options: object) -> Training:
     """A training that ends in well under a second."""
     defaults = {"max_steps": 30, "evaluate_every": 5, "learning_rate": 3e-3, "warmup": 0}
     return Training(**(defaults | options))  # type: ignore[arg-type]
+
+
+def unbuilt(**_: object) -> ConditionalDensity:
+    raise AssertionError("a problem of rows alone builds no density")
+
+
+def problem_of_rows(
+    levels: tuple[LevelRows, ...],
+    train_rows: tuple[Tensor, ...],
+    training: Training,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+) -> Problem:
+    """Posterior training on `levels` as they are, of a density that the test brings."""
+    prior = as_prior(box())
+    parameters = Parameters(prior, Support.fit(prior.low, prior.high, torch.zeros(1, D)))
+    return Problem(
+        levels, train_rows, training, seed, "posterior", parameters, unbuilt, checkpoint=checkpoint
+    )

@@ -87,7 +87,7 @@ class Batches:
                 value, context = value[rows], context[rows]
             values.append(value)
             contexts.append(context)
-            weights.append(term.sign * weight)
+            weights.append(term.factor * weight)
         sizes = [w.shape[1] for w in weights]
         signed = torch.cat(weights, 1).to(self.device)
         return torch.cat(values, 1), torch.cat(contexts, 1), signed, sizes
@@ -110,7 +110,7 @@ class HeldOut:
             value, context = problem.levels[term.level].member(coarse=term.coarse)
             self.rows.append(
                 (
-                    term.sign,
+                    term.factor,
                     value[index].to(device),
                     context[index].to(device),
                     (weight / weight.sum()).to(device),
@@ -120,7 +120,7 @@ class HeldOut:
     def loss(self, density: ConditionalDensity) -> float:
         """Sum of the terms' held-out means, nats; infinite where it is not a number."""
         total = 0.0
-        for sign, value, context, weight in self.rows:
+        for factor, value, context, weight in self.rows:
             weighted = density.log_prob(value, context) * weight
-            total -= sign * float(torch.where(weight > 0, weighted, 0.0).sum())
+            total -= factor * float(torch.where(weight > 0, weighted, 0.0).sum())
         return total if math.isfinite(total) else math.inf

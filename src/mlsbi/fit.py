@@ -12,14 +12,17 @@ import torch
 from torch import nn
 
 from mlsbi._checks import check_count, check_option, check_seed, check_type
+from mlsbi._described import describe_strategy
 from mlsbi._device import check_device
 from mlsbi._random import derive_seed
 from mlsbi.data import MultilevelData
+from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.estimators.build import Blueprint
 from mlsbi.estimators.estimator import Estimator
 from mlsbi.estimators.specs import EstimatorSpec
 from mlsbi.history import History
 from mlsbi.options import Training
+from mlsbi.parameters import Parameters
 from mlsbi.prepare import Prepared, prepare, train_rows
 from mlsbi.problem import Problem
 from mlsbi.results import LikelihoodFit, PosteriorFit
@@ -176,29 +179,51 @@ def _fit(
         common_dropout=options.common_dropout,
         embedding_net=embedding_net,
     )
-    density = blueprint.build(seed=derive_seed(seed, "density")).to(place)
+
+    def build(*, seed: int, **options: Any) -> ConditionalDensity:
+        return blueprint.variant(**options).build(seed=seed).to(place)
+
+    density_seed = derive_seed(seed, "density")
     problem = Problem(
         levels=prepared.levels,
         train_rows=train_rows(data, ensemble, options, seed),
         training=options,
         seed=derive_seed(seed, "training"),
+        kind=kind,
+        parameters=Parameters(
+            data.prior,
+            prepared.value_transform if kind == "posterior" else prepared.context_transform,
+        ),
+        build=build,
+        density_seed=density_seed,
+        device=place,
         progress=progress,
         checkpoint=None if checkpoint is None else Path(checkpoint),
         fingerprint=_fingerprint(
-            prepared, strategy, options, [density, embedding_net or nn.Identity()], seed
+            prepared,
+            strategy,
+            options,
+            # Built here too: a wrong estimator is found out before any work is done.
+            [build(seed=density_seed), embedding_net or nn.Identity()],
+            seed,
         ),
     )
-    result = strategy.train(density, problem)
-    whole = Estimator(density, prepared.value_transform, prepared.context_transform).to(place)
+    solution = strategy.solve(problem)
+    whole = Estimator(
+        solution.density,
+        prepared.value_transform,
+        prepared.context_transform,
+        weights=solution.weights,
+    ).to(place)
     return {
         "estimator": whole.eval().requires_grad_(requires_grad=False),
-        "blueprint": blueprint,
+        "blueprint": blueprint.of_parts(solution.blueprint_parts),
         "prior": data.prior,
         "event_shape": tuple(data.event_shape(data.num_levels - 1)),
         "strategy": strategy,
         "training": options,
-        "status": result.status,
-        "history": History(result.rows),
+        "status": solution.status,
+        "history": History(solution.rows),
         "n": data.n,
         "cost": data.cost,
         "seed": seed,
@@ -227,7 +252,7 @@ def _fingerprint(
 ) -> str:
     """A name of everything that a checkpoint must agree with."""
     digest = hashlib.blake2b(digest_size=16)
-    words = (type(strategy).__name__, asdict(strategy), asdict(options), seed)
+    words = (describe_strategy(strategy), asdict(options), seed)
     digest.update(repr(words).encode())
     # What was built names the estimator: a builder's own repr is an address, new in every run.
     for network in networks:

@@ -6,21 +6,26 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mlsbi import strategies
 from mlsbi._checks import check_type
+from mlsbi._described import (
+    describe_blueprint,
+    describe_strategy,
+    known,
+    read_blueprint,
+    read_strategy,
+)
 from mlsbi._device import check_device
 from mlsbi._folders import as_folder, written_whole
 from mlsbi._json import to_json
-from mlsbi.estimators import specs
 from mlsbi.estimators.build import Blueprint
 from mlsbi.estimators.estimator import Estimator
 from mlsbi.estimators.transforms import Standardise, Support, Transform
@@ -29,15 +34,10 @@ from mlsbi.options import Training
 from mlsbi.prior import Prior, as_prior
 from mlsbi.results import Fit, LikelihoodFit, PosteriorFit
 
-if TYPE_CHECKING:
-    from mlsbi.estimators.specs import EstimatorSpec
-
 __all__ = ["load_fit", "save_fit"]
 
 FORMAT = 1
 _JSON, _WEIGHTS = "fit.json", "weights.safetensors"
-_CUSTOM = "custom"
-_SPECS: dict[str, type[EstimatorSpec]] = {c.__name__: c for c in (specs.MDN, specs.MAF, specs.NSF)}
 _TRANSFORMS: dict[str, type[Standardise] | type[Support]] = {
     c.__name__: c for c in (Standardise, Support)
 }
@@ -46,7 +46,6 @@ _KINDS: dict[str, type[PosteriorFit] | type[LikelihoodFit]] = {
     "likelihood": LikelihoodFit,
 }
 _PREFIXES = ("value_transform", "context_transform")
-_T = TypeVar("_T")
 
 
 def save_fit(fit: Fit, path: str | os.PathLike[str], *, overwrite: bool) -> None:
@@ -107,15 +106,15 @@ def load_fit(
     place = check_device(device)
     config, weights = _read(folder)
     with _damage_named(folder):
-        blueprint = _blueprint(config["blueprint"], estimator, embedding_net)
-        kind = _known(blueprint.kind, _KINDS, "kind")
+        blueprint = read_blueprint(config["blueprint"], estimator, embedding_net)
+        kind = known(blueprint.kind, _KINDS, "kind")
         transforms = [
             _transform(name, prefix, weights)
             for name, prefix in zip(config["transforms"], _PREFIXES, strict=True)
         ]
         record: dict[str, Any] = {
             "event_shape": tuple(config["event_shape"]),
-            "strategy": _strategy(config["strategy"]),
+            "strategy": read_strategy(config["strategy"]),
             "training": Training(**config["training"]),
             "status": Status[config["status"]],
             "history": History(tuple(_numbers(row) for row in config["history"])),
@@ -170,34 +169,21 @@ def _numbers(row: Mapping[str, float | str]) -> dict[str, float]:
     return {name: float(value) for name, value in row.items()}
 
 
-def _known(name: str, known: Mapping[str, _T], what: str) -> _T:
-    """Look `name` up, so that no code named by a file ever runs."""
-    if name not in known:
-        raise ValueError(
-            f"path: the fit names a {what} {name!r} that this version does not have; it has "
-            f"{sorted(known)}. Use the version of mlsbi that wrote it."
-        )
-    return known[name]
-
-
 def _describe(fit: Fit) -> dict[str, Any]:
     from mlsbi import __version__
 
-    blueprint = {f.name: getattr(fit.blueprint, f.name) for f in fields(Blueprint)}
-    blueprint["estimator"] = _describe_estimator(fit.blueprint.estimator)
-    blueprint["embedding_net"] = None if fit.blueprint.embedding_net is None else _CUSTOM
     return {
         "format": FORMAT,
         "mlsbi": __version__,
         "torch": torch.__version__,
-        "blueprint": blueprint,
+        "blueprint": describe_blueprint(fit.blueprint),
         "transforms": [
             type(t).__name__
             for t in (fit.estimator.value_transform, fit.estimator.context_transform)
         ],
         "prior": fit.prior.to_dict(),
         "event_shape": list(fit.event_shape),
-        "strategy": {"name": type(fit.strategy).__name__, **asdict(fit.strategy)},
+        "strategy": describe_strategy(fit.strategy),
         "training": asdict(fit.training),
         "status": fit.status.name,
         "history": list(fit.history),
@@ -207,41 +193,11 @@ def _describe(fit: Fit) -> dict[str, Any]:
     }
 
 
-def _describe_estimator(estimator: object) -> Any:  # noqa: ANN401
-    if isinstance(estimator, specs.EstimatorSpec):
-        return {"name": type(estimator).__name__, **asdict(estimator)}
-    return estimator if isinstance(estimator, str) else _CUSTOM
-
-
-def _blueprint(
-    described: Mapping[str, Any],
-    estimator: Callable[..., Any] | None,
-    embedding_net: nn.Module | None,
-) -> Blueprint:
-    values = dict(described)
-    found = values["estimator"]
-    if isinstance(found, dict):
-        options = dict(found)
-        options["hidden"] = tuple(options["hidden"])
-        values["estimator"] = _known(options.pop("name"), _SPECS, "estimator")(**options)
-    elif found == _CUSTOM:
-        if estimator is None:
-            raise ValueError("estimator: this fit was made with an sbi builder; pass it again")
-        values["estimator"] = estimator
-    if values["embedding_net"] is not None:
-        if embedding_net is None:
-            raise ValueError(
-                "embedding_net: this fit was made with an embedding net; pass a module of the same "
-                "architecture (its weights come from the file)"
-            )
-        values["embedding_net"] = embedding_net
-    values["context_shape"] = tuple(values["context_shape"])
-    return Blueprint(**values)
-
-
 def _weighted(whole: Estimator, weights: Mapping[str, Tensor], folder: Path) -> Estimator:
+    # Fits saved before members had weights mix them equally, as `whole` does until told otherwise.
+    given = {"log_weights": whole.log_weights, **weights}
     try:
-        whole.load_state_dict(weights)
+        whole.load_state_dict(given)
     except RuntimeError as error:
         raise ValueError(
             f"path: the weights in {folder} do not fit the architecture: {error}. Pass the "
@@ -253,7 +209,7 @@ def _weighted(whole: Estimator, weights: Mapping[str, Tensor], folder: Path) -> 
 def _transform(name: str, prefix: str, weights: Mapping[str, Tensor]) -> Transform:
     """An empty transform of the right shapes; `load_state_dict` fills it."""
     start = f"{prefix}."
-    return _known(name, _TRANSFORMS, "transform")(
+    return known(name, _TRANSFORMS, "transform")(
         **{n[len(start) :]: t.clone() for n, t in weights.items() if n.startswith(start)}
     )
 
@@ -269,11 +225,3 @@ def _prior(described: Mapping[str, Any], prior: Any, blueprint: Blueprint) -> Pr
             "Pass the prior of the data that the fit was trained on."
         )
     return given
-
-
-def _strategy(described: Mapping[str, Any]) -> strategies.Strategy:
-    options = dict(described)
-    kind = _known(options.pop("name"), strategies.NAMED, "strategy")
-    if options.get("training") is not None:
-        options["training"] = Training(**options["training"])
-    return kind(**options)

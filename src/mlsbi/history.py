@@ -13,6 +13,11 @@ class Status(Enum):
     """How a training ended; the value says what it means and what to try."""
 
     CONVERGED = "converged: the held-out loss stopped falling, and the best weights were kept"
+    LOW_LEVEL_UNUSED = (
+        "converged; the cheaper levels add nothing here: the held-out runs of level L are "
+        "described as well by level L's runs alone, and the result is what single-level methods "
+        "give"
+    )
     MAX_STEPS = (
         "stopped at max_steps while the held-out loss was still falling: "
         "raise Training(max_steps=...) or the learning rate"

@@ -9,7 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mlsbi._random import derive_seed
+from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.options import Training
+from mlsbi.parameters import Parameters
 
 __all__ = ["LevelRows", "Objective", "Problem", "Term", "folds"]
 
@@ -47,11 +50,17 @@ class LevelRows:
 
 @dataclass(frozen=True)
 class Term:
-    """sign x mean over level `level`'s rows of -log q, of the fine or the coarse run."""
+    """sign x weight x mean over level `level`'s rows of -log q, of the fine or the coarse run."""
 
     level: int
     coarse: bool = False
     sign: float = 1.0
+    weight: float = 1.0
+
+    @property
+    def factor(self) -> float:
+        """What the mean is multiplied by."""
+        return self.sign * self.weight
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,13 @@ class Problem:
         levels: Rows of level 0 .. L.
         train_rows: For each level, which rows each member trains on, bool `(k, n_l)`.
         training: Options of the loop.
-        seed: The only source of randomness.
+        seed: The only source of randomness in training.
+        kind: "posterior" (the value is theta, the context x) or "likelihood" (the other way).
+        parameters: The prior of theta in the network's units.
+        build: `build(seed=, members=None, estimator=None, level_input=False)` makes a fresh density
+            as the fit was asked for, on its device; what is given replaces the fit's own choice.
+        density_seed: Of the initial weights of the fit's one density.
+        device: Where the densities are trained; all rows here are on the CPU.
         progress: Show a progress bar.
         checkpoint: File to resume an interrupted training from.
         fingerprint: Names the data, the options and the seed, so that a checkpoint of another
@@ -106,6 +121,11 @@ class Problem:
     train_rows: tuple[Tensor, ...]
     training: Training
     seed: int
+    kind: str
+    parameters: Parameters
+    build: Callable[..., ConditionalDensity]
+    density_seed: int = 0
+    device: torch.device = torch.device("cpu")
     progress: bool = False
     checkpoint: Path | None = None
     fingerprint: str = ""
@@ -113,3 +133,38 @@ class Problem:
     def with_training(self, training: Training) -> Problem:
         """The same problem under other options of the loop."""
         return replace(self, training=training)
+
+    def scoped(self, name: str) -> Problem:
+        """The same rows and folds under seeds and a checkpoint file of their own.
+
+        For a part of a strategy that solves the problem in its own way, such as a candidate.
+        """
+        path = self.checkpoint
+        return replace(
+            self,
+            seed=derive_seed(self.seed, name),
+            density_seed=derive_seed(self.density_seed, name),
+            checkpoint=None if path is None else path.with_name(f"{path.name}.{name}"),
+            fingerprint=f"{self.fingerprint}/{name}",
+        )
+
+    def theta(self, level: int) -> Tensor:
+        """A level's theta in the network's units, `(n_l, d)`."""
+        return self._rows(level, coarse=False)[0]
+
+    def x(self, level: int) -> Tensor:
+        """A level's x in the network's units, flattened, `(n_l, D)`."""
+        return self._rows(level, coarse=False)[1]
+
+    def x_coarse(self, level: int) -> Tensor:
+        """The coarse halves of a level's pairs, in the network's units, flattened, `(n_l, D)`.
+
+        Raises:
+            ValueError: `level` is 0.
+        """
+        return self._rows(level, coarse=True)[1]
+
+    def _rows(self, level: int, *, coarse: bool) -> tuple[Tensor, Tensor]:
+        """Theta and x of each row."""
+        value, context = (t.flatten(1) for t in self.levels[level].member(coarse=coarse))
+        return (value, context) if self.kind == "posterior" else (context, value)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,28 @@ from torch import Tensor, nn
 from mlsbi._random import derive_seed, isolated_rng, make_generator
 from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.estimators.embedding import EmbeddedDensity, StackedModule
+from mlsbi.estimators.level_input import LevelDensity
 from mlsbi.estimators.sbi_builder import sbi_density
 from mlsbi.estimators.specs import NAMED, EstimatorSpec
+from mlsbi.estimators.union import UnionDensity
 
-__all__ = ["Blueprint"]
+__all__ = ["Blueprint", "Part"]
+
+_Estimator = str | EstimatorSpec | Callable[..., Any]
+
+
+class Part(NamedTuple):
+    """In what one density departs from the blueprint of its fit.
+
+    Attributes:
+        estimator: As in `Blueprint`; None: the blueprint's.
+        members: Ensemble size.
+        level_input: Whether it sees the level.
+    """
+
+    estimator: _Estimator | None
+    members: int
+    level_input: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,9 +50,11 @@ class Blueprint:
         dropout: Rate behind each activation.
         common_dropout: One mask for all rows of a step.
         embedding_net: Maps contexts `(n, *event)` to vectors; None: contexts are flattened.
+        level_input: The density also sees the level; see `LevelDensity`.
+        parts: The densities of a union, in order; None: one density.
     """
 
-    estimator: str | EstimatorSpec | Callable[..., Any]
+    estimator: _Estimator
     kind: str
     members: int
     value_dim: int
@@ -42,6 +62,30 @@ class Blueprint:
     dropout: float = 0.0
     common_dropout: bool = True
     embedding_net: nn.Module | None = None
+    level_input: bool = False
+    parts: tuple[Part, ...] | None = None
+
+    def variant(
+        self,
+        *,
+        estimator: _Estimator | None = None,
+        members: int | None = None,
+        level_input: bool = False,
+    ) -> Blueprint:
+        """The blueprint of one density with another estimator or size, or with the level."""
+        return replace(
+            self,
+            estimator=self.estimator if estimator is None else estimator,
+            members=self.members if members is None else members,
+            level_input=level_input,
+            parts=None,
+        )
+
+    def of_parts(self, parts: tuple[Part, ...]) -> Blueprint:
+        """The blueprint of what `union` makes of densities built as `parts` say."""
+        if len(parts) == 1:
+            return self.variant(**parts[0]._asdict())
+        return replace(self, members=sum(part.members for part in parts), parts=parts)
 
     def build(self, *, seed: int) -> ConditionalDensity:
         """A density with fresh weights.
@@ -50,6 +94,11 @@ class Blueprint:
             ValueError: `estimator` is no known name.
             TypeError: `estimator` or what a builder returns is of the wrong type.
         """
+        if self.parts is not None:
+            each = enumerate(self.parts)
+            return UnionDensity(
+                [self.variant(**p._asdict()).build(seed=derive_seed(seed, i)) for i, p in each]
+            )
         # A user's network may draw from the global generator when it is made or tried out.
         with isolated_rng(derive_seed(seed, "build")):
             return self._build(seed)
@@ -65,6 +114,11 @@ class Blueprint:
         elif len(self.context_shape) != 1:
             embedding = StackedModule(nn.Flatten(), self.members, seed=0)
             context = context.flatten(1)
+        if self.level_input:
+            # no column of zeros: a builder may scale what it sees in the example
+            level = torch.linspace(0, 1, context.shape[0]).unsqueeze(1)
+            density = self._density(torch.cat([context, level], 1), seed)
+            return LevelDensity(density, embedding, self.context_shape)
         density = self._density(context, seed)
         return density if embedding is None else EmbeddedDensity(embedding, density)
 

@@ -1,27 +1,51 @@
-"""What every strategy is: a frozen dataclass that trains a density on a `Problem`."""
+"""What every strategy is: a frozen dataclass that solves a `Problem`."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from mlsbi._checks import check_type
 from mlsbi.estimators.base import ConditionalDensity
+from mlsbi.estimators.build import Part
 from mlsbi.history import Status
 from mlsbi.options import Training
 from mlsbi.problem import Problem
 from mlsbi.training import StageResult
 
-__all__ = ["Strategy", "joined"]
+__all__ = ["Solution", "Strategy", "joined"]
 
 
 @dataclass(frozen=True)
-class Strategy(ABC):
+class Solution:
+    """What a strategy made of a problem.
+
+    Attributes:
+        density: The trained density; `union(...)` of several where there are several parts.
+        blueprint_parts: What it takes to build the density again, a part for each density in it.
+        status: How the training ended.
+        rows: The history, a row an evaluation.
+        weights: Of the members in the mixture, `(members,)`, with sum 1; None: equal ones.
+    """
+
+    density: ConditionalDensity
+    blueprint_parts: tuple[Part, ...]
+    status: Status
+    rows: tuple[dict[str, float], ...]
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Strategy:
     """How the levels' data are combined in training.
 
     A strategy sees rows in the network's units and a density of k members; it knows nothing of
     simulators, files or plots. With one level every strategy is exactly single-level training.
+
+    A strategy that trains one density of the kind asked for supplies `train`; any other overrides
+    `solve`.
 
     Attributes:
         training: Options of the loop that this strategy wants; None: those given to the fit.
@@ -43,9 +67,19 @@ class Strategy(ABC):
         """Which statistics put x into the network's units; see `Multilevel.standardise`."""
         return "pooled"
 
-    @abstractmethod
+    def solve(self, problem: Problem) -> Solution:
+        """Build what the problem needs, train it, and say how to build it again."""
+        density = problem.build(seed=problem.density_seed)
+        result = self.train(density, problem)
+        return Solution(density, (Part(None, density.members),), result.status, result.rows)
+
     def train(self, density: ConditionalDensity, problem: Problem) -> StageResult:
-        """Train `density` in place; return how it ended and the history."""
+        """Train `density` in place; return how it ended and the history.
+
+        Raises:
+            NotImplementedError: The strategy trains more than one density; use `solve`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} supplies neither train nor solve")
 
 
 def joined(stages: Sequence[StageResult]) -> StageResult:
