@@ -13,7 +13,15 @@ from mlsbi.estimators.sbi_builder import sbi_estimator_names
 from mlsbi.estimators.specs import NAMED
 from mlsbi.fit import fit_posterior
 from mlsbi.strategies import Multilevel, SingleLevel, Strategy, Transfer
-from mlsbi.tasks import Task, camels, g_and_k, ornstein_uhlenbeck, toggle_switch
+from mlsbi.tasks import (
+    STRESS,
+    Task,
+    camels,
+    g_and_k,
+    ornstein_uhlenbeck,
+    stress,
+    toggle_switch,
+)
 
 __all__ = [
     "TASKS",
@@ -56,6 +64,7 @@ TASKS: dict[str, BenchTask] = {
     "camels-2": BenchTask(
         partial(camels, parameters=("Omega_m", "sigma_8")), "nlpd_mean", 400, needs_data=True
     ),
+    **{f"stress-{name}": BenchTask(partial(stress, name), "nlpd_mean", 800) for name in STRESS},
 }
 
 _GRADIENT = {

@@ -30,7 +30,9 @@ _MaxSteps = Annotated[
 _Task = Annotated[
     str,
     typer.Argument(
-        help="g-and-k-nle, g-and-k-npe, ou, toggle, camels-sigma8, camels-2, or all.",
+        help="g-and-k-nle, g-and-k-npe, ou, toggle, camels-sigma8, camels-2; stress-noise, "
+        "stress-anti, stress-decoupled, stress-blind, stress-noisy, stress-integers, "
+        "stress-bimodal, stress-wide; or all.",
         metavar="TASK",
     ),
 ]
