@@ -138,8 +138,13 @@ def run_cell(cell: Cell, *, folder: Path | None = None, max_steps: int | None = 
     )
     seconds = time.perf_counter() - start
     metrics = task.score(result, theta, x, seed=cell.seed)
-    steps = result.history["step"][-1]
-    return Outcome(cell, {**metrics, "steps": steps, "status_ok": result.status.ok}, seconds)
+    status = result.status
+    how = {
+        "steps": result.history["step"][-1],
+        "status_ok": status.ok,
+        f"status_{status.name}": 1.0,  # rows hold numbers alone, so the name is in the metric
+    }
+    return Outcome(cell, {**metrics, **how}, seconds)
 
 
 def _own_runs(data: MultilevelData, cell: Cell) -> MultilevelData:
