@@ -25,6 +25,7 @@ from mlsbi import (
     LikelihoodFit,
     Multilevel,
     MultilevelData,
+    Pooled,
     PosteriorFit,
     SingleLevel,
     Strategy,
@@ -271,7 +272,7 @@ def options() -> Iterator[Case]:
         (Training, "checkpoint_seconds", -1.0, ValueError, "zero or positive"),
         (Training, "checkpoint_seconds", None, TypeError, "number"),
         *((strategy, "training", {}, TypeError, "mlsbi.Training(")
-          for strategy in (SingleLevel, Multilevel, Transfer)),
+          for strategy in (SingleLevel, Multilevel, Transfer, Pooled)),
         (SingleLevel, "level", "a", TypeError, "integer"),
         (SingleLevel, "level", -2, ValueError, "at least -1"),
         (SingleLevel, "level", True, TypeError, "integer"),
@@ -416,18 +417,18 @@ def test_bad_input_is_refused_with_the_argument_and_the_remedy(bad: Case, place:
 def test_every_option_has_a_case() -> None:
     """A new field of an option class needs a line in the table."""
     ids = [c.id for c in CASES]
-    for kind in (Training, SingleLevel, Multilevel, Transfer, MDN, MAF, NSF):
+    for kind in (Training, SingleLevel, Multilevel, Transfer, Pooled, MDN, MAF, NSF):
         for option in fields(kind):
             assert any(i.startswith(f"{kind.__name__}({option.name}=") for i in ids), option.name
     strategies = {
         k for k in vars(mlsbi).values() if isinstance(k, type) and issubclass(k, Strategy)
     }
-    assert strategies == {Strategy, SingleLevel, Multilevel, Transfer}
+    assert strategies == {Strategy, SingleLevel, Multilevel, Transfer, Pooled}
 
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_one_or_two_rows_of_every_level_are_enough_or_said_to_be_too_few(rows: int) -> None:
-    for strategy in (SingleLevel(), Multilevel(), Transfer()):
+    for strategy in (SingleLevel(), Multilevel(), Transfer(), Pooled()):
         fit = fit_posterior(linear_data((rows, rows)), **SMALL, strategy=strategy)
         assert torch.isfinite(fit.log_prob(ROWS_THETA, X)).all()
         assert fit.status.ok

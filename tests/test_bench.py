@@ -37,6 +37,7 @@ def shown(table):
     [
         ("single", mlsbi.SingleLevel()),
         ("transfer", mlsbi.Transfer()),
+        ("pooled", mlsbi.Pooled()),
         ("default", None),
         ("multilevel", mlsbi.Multilevel()),
         ("multilevel-rescale", mlsbi.Multilevel(rescale=True, project=False)),

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from mlsbi import MAF, MDN, NSF
 from mlsbi.estimators.base import ConditionalDensity
-from mlsbi.estimators.build import Blueprint
+from mlsbi.estimators.build import Blueprint, Part
 from mlsbi.estimators.embedding import EmbeddedDensity
 from mlsbi.estimators.estimator import Estimator
 from mlsbi.estimators.stacked import Dropout, taped
 from mlsbi.estimators.transforms import Standardise
+from mlsbi.estimators.union import union
 from mlsbi.gradients import summed_gradient, term_gradients
 
 ESTIMATORS = {
@@ -259,10 +260,12 @@ def test_common_dropout_leaves_nothing_of_an_identical_pair(name, embedding):
 # --- the mixture in the user's units ----------------------------------------------------------
 
 
-def estimator(density: ConditionalDensity, d: int = 2, c: int = 3) -> Estimator:
+def estimator(
+    density: ConditionalDensity, d: int = 2, c: int = 3, *, weights: Tensor | None = None
+) -> Estimator:
     value = Standardise(torch.linspace(-5, 5, d), torch.full((d,), 3.0), torch.zeros(d).bool())
     context = Standardise(torch.ones(c), torch.full((c,), 2.0), torch.ones(c).bool())
-    return Estimator(density, value, context)
+    return Estimator(density, value, context, weights=weights)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -276,7 +279,38 @@ def test_estimator_is_the_equal_mixture_of_its_members(name):
     torch.testing.assert_close(whole.log_prob(value, context), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_sampling_picks_members_evenly():
+def test_estimator_is_the_weighted_mixture_of_its_members():
+    density = build("mdn", members=3)
+    weights = torch.tensor([0.7, 0.0, 0.3], dtype=torch.float64)
+    whole = estimator(density, weights=weights)
+    value, context = rows(1, 30, 2, seed=15)[0], rows(1, 30, 3, seed=16)[0]
+    each = whole.member_log_prob(value, context)
+    expected = (weights[:, None] * each.exp()).sum(0).log().float()
+    torch.testing.assert_close(whole.log_prob(value, context), expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(estimator(density).log_prob(value, context), expected, atol=1e-2)
+    # equal weights are no weights, bit for bit
+    equal = estimator(density, weights=torch.full((3,), 1 / 3, dtype=torch.float64))
+    plain = estimator(density)
+    assert torch.equal(equal.log_prob(value, context), plain.log_prob(value, context))
+    draws = [e.sample(context, generator=torch.Generator().manual_seed(1)) for e in (equal, plain)]
+    assert torch.equal(*draws)
+
+
+def test_a_member_without_weight_does_not_matter_whatever_it_says():
+    density = build("mdn", members=3)
+    whole = estimator(density, weights=torch.tensor([0.7, 0.0, 0.3]))
+    value, context = rows(1, 30, 2, seed=15)[0], rows(1, 30, 3, seed=16)[0]
+    expected = whole.log_prob(value, context)
+    with torch.no_grad():
+        for parameter in density.parameters():
+            parameter[1] = torch.nan
+    assert torch.equal(whole.log_prob(value, context), expected)
+    draws = whole.sample(context, generator=torch.Generator().manual_seed(1))
+    assert torch.isfinite(draws).all()
+
+
+@pytest.mark.parametrize("weights", [None, (0.4, 0.3, 0.2, 0.1)])
+def test_sampling_picks_members_by_their_weights(weights):
     members, n = 4, 20_000
     density = Blueprint(MDN(components=1, hidden=(4,)), "posterior", members, 2, (3,)).build(seed=0)
     with torch.no_grad():
@@ -285,14 +319,53 @@ def test_sampling_picks_members_evenly():
         # the head's outputs: weight of the one component, then its two means
         density.head.bias[:, 1] = torch.tensor([-60.0, -20.0, 20.0, 60.0])
     context = torch.zeros(n, 3)
-    draws = estimator(density).sample(context, generator=torch.Generator().manual_seed(1))
+    share = torch.tensor(weights or (0.25,) * members, dtype=torch.float64)
+    whole = estimator(density, weights=None if weights is None else share)
+    draws = whole.sample(context, generator=torch.Generator().manual_seed(1))
     place = torch.bucketize((draws[:, 0] + 5) / 3, torch.tensor([-40.0, 0.0, 40.0]))
     counts = torch.bincount(place, minlength=members).double()
-    chi_square = float(((counts - n / members).square() / (n / members)).sum())
+    chi_square = float(((counts - n * share).square() / (n * share)).sum())
     assert chi_square < 16.3  # 0.999 of chi-square with 3 degrees of freedom
     # which member a row gets does not follow the order of the rows
     half = torch.bincount(place[: n // 2], minlength=members).double()
-    assert float(((half - n / 8).square() / (n / 8)).sum()) < 16.3
+    assert float(((half - n * share / 2).square() / (n * share / 2)).sum()) < 16.3
+
+
+def test_a_union_is_its_parts_one_after_the_other():
+    parts = [build(name, members=k) for name, k in (("mdn", 2), ("maf", 1), ("nsf", 3))]
+    whole = union(parts)
+    assert whole.members == 6
+    value, context = rows(6, 20, 2, seed=1), rows(6, 20, 3, seed=2)
+    each = zip(parts, value.split([2, 1, 3]), context.split([2, 1, 3]), strict=True)
+    expected = torch.cat([part.log_prob(v, c) for part, v, c in each])
+    assert torch.equal(whole.log_prob(value, context), expected)
+    draws = whole.sample(context, generator=torch.Generator().manual_seed(3))
+    assert draws.shape == (6, 20, 2)
+    generator = torch.Generator().manual_seed(3)
+    split = zip(parts, context.split([2, 1, 3]), strict=True)
+    assert torch.equal(draws, torch.cat([p.sample(c, generator=generator) for p, c in split]))
+
+
+def test_unions_are_opened_and_one_density_is_itself():
+    one, two, three = (build("mdn", members=k) for k in (1, 2, 3))
+    assert union([one]) is one
+    nested = union([one, union([two, three])])
+    assert list(nested.parts) == [one, two, three]
+    assert union([union([one, two])]).members == 3
+
+
+def test_a_blueprint_of_parts_builds_what_a_union_of_them_is():
+    plain = Blueprint("mdn", "posterior", 2, 2, (3,))
+    parts = (Part(None, 2), Part(MAF((8,), 2), 3), Part(None, 1, level_input=True))
+    whole = plain.of_parts(parts)
+    assert whole.members == 6
+    built = union([plain.variant(**part._asdict()).build(seed=0) for part in parts])
+    again = whole.build(seed=1)
+    again.load_state_dict(built.state_dict())
+    value, context = rows(6, 20, 2, seed=1), rows(6, 20, 3, seed=2)
+    assert torch.equal(again.log_prob(value, context), built.log_prob(value, context))
+    assert plain.of_parts((Part(None, 2),)) == plain
+    assert plain.of_parts((Part("maf", 4),)) == Blueprint("maf", "posterior", 4, 2, (3,))
 
 
 def test_each_row_is_drawn_at_its_own_context():

@@ -33,6 +33,7 @@ from mlsbi import (
     LikelihoodFit,
     Multilevel,
     MultilevelData,
+    Pooled,
     PosteriorFit,
     SingleLevel,
     Status,
@@ -289,7 +290,7 @@ def test_numpy_data_give_the_same_fit() -> None:
 
 @pytest.mark.parametrize("top", [1, 2, 3])
 def test_very_few_expensive_runs_are_enough_to_train(top: int) -> None:
-    for strategy in (None, SingleLevel(), Transfer()):
+    for strategy in (None, SingleLevel(), Transfer(), Pooled()):
         for kind in (fit_posterior, fit_likelihood):
             fit = fitted(kind, linear_data((30, top)), strategy=strategy)
             assert fit.status.ok
@@ -404,6 +405,7 @@ def test_tied_weights_are_saved(tmp_path: Path) -> None:
     [
         SingleLevel(level=0),
         Transfer(rate=0.2),
+        Pooled(training=tiny(max_steps=5)),
         Multilevel(rescale=False, start="fresh"),
         SingleLevel(training=tiny(max_steps=5, clip=None, batch_size=None)),
     ],

@@ -14,6 +14,7 @@ from mlsbi import (
     MDN,
     Multilevel,
     MultilevelData,
+    Pooled,
     SingleLevel,
     Training,
     Transfer,
@@ -47,6 +48,7 @@ STRATEGIES = {
     "Multilevel()": Multilevel(),
     "Multilevel(plain sum)": Multilevel(rescale=False, project=False),
     "Transfer()": Transfer(),
+    "Pooled()": Pooled(),
 } | {
     f"Multilevel({name}={value!r})": Multilevel(**{name: value})
     for name, values in SWITCHES.items()
@@ -107,7 +109,7 @@ def test_with_one_level_other_densities_agree_too(embedding):
     options = {"estimator": "maf", "embedding_net": embedding}
     options["training"] = replace(TRAINING, max_steps=10, dropout=0.2)
     single = densities(fit("posterior", data, SingleLevel(), **options), data)
-    for strategy in (Multilevel(), Transfer()):
+    for strategy in (Multilevel(), Transfer(), Pooled()):
         found = densities(fit("posterior", data, strategy, **options), data)
         assert torch.equal(found, single)
 
@@ -374,7 +376,7 @@ def test_variance_of_a_correction_falls_with_the_gap_between_levels(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("strategy", ["Multilevel()", "Transfer()", "SingleLevel()"])
+@pytest.mark.parametrize("strategy", ["Multilevel()", "Transfer()", "Pooled()", "SingleLevel()"])
 def test_same_seed_same_result_and_the_global_generator_is_left_alone(strategy, kind):
     chosen = (STRATEGIES | {"SingleLevel()": SingleLevel()})[strategy]
     data = Ladder(levels=2).data((40, 20), seed=1, prior=box_prior())

@@ -23,6 +23,7 @@ from mlsbi import (
     MAF,
     MDN,
     Multilevel,
+    Pooled,
     SingleLevel,
     Status,
     Transfer,
@@ -368,6 +369,7 @@ STRATEGIES = {
     "warm": Multilevel(start="warm"),
     "auto": Multilevel(start="auto"),
     "transfer": Transfer(),
+    "pooled": Pooled(),
 }
 
 

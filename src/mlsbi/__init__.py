@@ -20,7 +20,7 @@ from mlsbi.options import Training
 from mlsbi.prior import Prior
 from mlsbi.results import LikelihoodFit, PosteriorFit
 from mlsbi.simulate import simulate
-from mlsbi.strategies import Multilevel, SingleLevel, Strategy, Transfer
+from mlsbi.strategies import Multilevel, Pooled, SingleLevel, Strategy, Transfer
 
 if TYPE_CHECKING:
     from mlsbi import plots
@@ -45,6 +45,7 @@ __all__ = [
     "LikelihoodFit",
     "Multilevel",
     "MultilevelData",
+    "Pooled",
     "PosteriorFit",
     "Prior",
     "SingleLevel",

@@ -12,7 +12,7 @@ from typing import Any
 from mlsbi.estimators.sbi_builder import sbi_estimator_names
 from mlsbi.estimators.specs import NAMED
 from mlsbi.fit import fit_posterior
-from mlsbi.strategies import Multilevel, SingleLevel, Strategy, Transfer
+from mlsbi.strategies import Multilevel, Pooled, SingleLevel, Strategy, Transfer
 from mlsbi.tasks import (
     STRESS,
     Task,
@@ -78,7 +78,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "telescoped": {"held_out": "telescoped"},
 }
 _STRATEGIES = (
-    "single, multilevel, paper, transfer or default; multilevel and paper with any of "
+    "single, multilevel, paper, transfer, pooled or default; multilevel and paper with any of "
     f"{', '.join('-' + name for name in _OPTIONS)}; paper with @EPOCHS"
 )
 
@@ -112,7 +112,7 @@ def make_strategy(name: str) -> Strategy | None:
     stem, at, epochs = name.partition("@")
     base, *words = stem.split("-")
     plain: dict[str, Callable[[], Strategy] | None]
-    plain = {"single": SingleLevel, "transfer": Transfer, "default": None}
+    plain = {"single": SingleLevel, "pooled": Pooled, "transfer": Transfer, "default": None}
     if any(word not in _OPTIONS for word in words) or (at and base != "paper"):
         raise unknown
     if base in plain and not words:
