@@ -27,6 +27,7 @@ from mlsbi.prepare import Prepared, prepare, train_rows
 from mlsbi.problem import Problem
 from mlsbi.results import LikelihoodFit, PosteriorFit
 from mlsbi.strategies import Multilevel, Strategy
+from mlsbi.summaries import Learner, is_wanted
 
 __all__ = ["fit_likelihood", "fit_posterior"]
 
@@ -54,7 +55,9 @@ def fit_posterior(
         strategy: How the levels are combined; None is the library's default, `Multilevel()`.
         estimator: "mdn", "maf", "nsf", `mlsbi.MDN(...)` and its like, the name of one of sbi's
             density estimators, or an sbi builder.
-        embedding_net: Compresses x, `(n, *event) -> (n, features)`; trained with the density.
+        embedding_net: Compresses x, `(n, *event) -> (n, features)`; trained with the density. A
+            strategy that works on summaries of x (`fit.summary`) learns them through this net on
+            level 0 alone. Wrap a summary function of your own in a module that calls it.
             Prefer layer norm to batch norm: with `Multilevel`, batch norm would scale the two runs
             of a pair by different statistics, and the sum would not telescope in training.
         ensemble: Members k; they are trained together and mixed with equal weights. Each holds out
@@ -161,12 +164,20 @@ def _fit(
     if checkpoint is not None:
         check_type(checkpoint, (str, Path), name="checkpoint", remedy="Pass a file's path.")
 
+    fingerprinted = embedding_net or nn.Identity()
+    x_net = embedding_net if kind == "posterior" else None
+    learner = None
+    if is_wanted(data, compress=strategy.compress, x_net=x_net):
+        learner = Learner(seed, x_net, tails, place, progress)
+        if x_net is not None:  # it learns the summary, and what is left to learn sees that only
+            x_net = embedding_net = None
     prepared = prepare(
         data,
         kind=kind,
         statistics=strategy.statistics,
         tails=tails,
-        shared=embedding_net is not None and kind == "posterior",
+        shared=x_net is not None,
+        learner=learner,
     )
     first = prepared.levels[0]
     blueprint = Blueprint(
@@ -204,7 +215,7 @@ def _fit(
             strategy,
             options,
             # Built here too: a wrong estimator is found out before any work is done.
-            [build(seed=density_seed), embedding_net or nn.Identity()],
+            [build(seed=density_seed), fingerprinted],
             seed,
         ),
     )
@@ -223,7 +234,7 @@ def _fit(
         "strategy": strategy,
         "training": options,
         "status": solution.status,
-        "history": History(solution.rows),
+        "history": History((*prepared.rows, *solution.rows)),
         "n": data.n,
         "cost": data.cost,
         "seed": seed,

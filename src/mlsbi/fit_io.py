@@ -23,12 +23,12 @@ from mlsbi._described import (
     read_blueprint,
     read_strategy,
 )
+from mlsbi._described_transforms import describe_transform, read_transform
 from mlsbi._device import check_device
 from mlsbi._folders import as_folder, written_whole
 from mlsbi._json import to_json
 from mlsbi.estimators.build import Blueprint
 from mlsbi.estimators.estimator import Estimator
-from mlsbi.estimators.transforms import Standardise, Support, Transform
 from mlsbi.history import History, Status
 from mlsbi.options import Training
 from mlsbi.prior import Prior, as_prior
@@ -38,9 +38,6 @@ __all__ = ["load_fit", "save_fit"]
 
 FORMAT = 1
 _JSON, _WEIGHTS = "fit.json", "weights.safetensors"
-_TRANSFORMS: dict[str, type[Standardise] | type[Support]] = {
-    c.__name__: c for c in (Standardise, Support)
-}
 _KINDS: dict[str, type[PosteriorFit] | type[LikelihoodFit]] = {
     "posterior": PosteriorFit,
     "likelihood": LikelihoodFit,
@@ -109,8 +106,8 @@ def load_fit(
         blueprint = read_blueprint(config["blueprint"], estimator, embedding_net)
         kind = known(blueprint.kind, _KINDS, "kind")
         transforms = [
-            _transform(name, prefix, weights)
-            for name, prefix in zip(config["transforms"], _PREFIXES, strict=True)
+            read_transform(described, _under(prefix, weights), embedding_net)
+            for described, prefix in zip(config["transforms"], _PREFIXES, strict=True)
         ]
         record: dict[str, Any] = {
             "event_shape": tuple(config["event_shape"]),
@@ -178,7 +175,7 @@ def _describe(fit: Fit) -> dict[str, Any]:
         "torch": torch.__version__,
         "blueprint": describe_blueprint(fit.blueprint),
         "transforms": [
-            type(t).__name__
+            describe_transform(t)
             for t in (fit.estimator.value_transform, fit.estimator.context_transform)
         ],
         "prior": fit.prior.to_dict(),
@@ -206,12 +203,10 @@ def _weighted(whole: Estimator, weights: Mapping[str, Tensor], folder: Path) -> 
     return whole
 
 
-def _transform(name: str, prefix: str, weights: Mapping[str, Tensor]) -> Transform:
-    """An empty transform of the right shapes; `load_state_dict` fills it."""
+def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, under the rest of the name."""
     start = f"{prefix}."
-    return known(name, _TRANSFORMS, "transform")(
-        **{n[len(start) :]: t.clone() for n, t in weights.items() if n.startswith(start)}
-    )
+    return {n[len(start) :]: t for n, t in weights.items() if n.startswith(start)}
 
 
 def _prior(described: Mapping[str, Any], prior: Any, blueprint: Blueprint) -> Prior:  # noqa: ANN401

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,21 +14,36 @@ from mlsbi.estimators.transforms import Standardise, Support, Transform, robust_
 from mlsbi.options import Training
 from mlsbi.prior import Prior
 from mlsbi.problem import LevelRows, folds
+from mlsbi.summaries import Learner, Summary
 
 __all__ = ["Prepared", "prepare", "train_rows"]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Every level's rows in the network's units, and the transforms of level L."""
+    """Every level's rows in the network's units, and the transforms of level L.
+
+    Attributes:
+        levels: Rows of level 0 .. L.
+        value_transform: Of level L's value.
+        context_transform: Of level L's context.
+        rows: The history of learning summaries; none where x is taken as it is.
+    """
 
     levels: tuple[LevelRows, ...]
     value_transform: Transform
     context_transform: Transform
+    rows: tuple[dict[str, float], ...] = ()
 
 
 def prepare(
-    data: MultilevelData, *, kind: str, statistics: str, tails: str, shared: bool
+    data: MultilevelData,
+    *,
+    kind: str,
+    statistics: str,
+    tails: str,
+    shared: bool,
+    learner: Learner | None = None,
 ) -> Prepared:
     """Transforms fitted on `data`, and all rows in the network's units.
 
@@ -37,10 +53,16 @@ def prepare(
         statistics: "pooled", "level", "auto" or "array"; see `Multilevel.standardise`.
         tails: Which outputs go through asinh; see `Standardise.fit`.
         shared: One location and scale for all of x, for an embedding net.
+        learner: Learns the summaries that stand for x; None: x is taken as it is. The other
+            arguments then speak of the summaries.
 
     Raises:
-        ValueError: The levels' x differ in shape.
+        ValueError: The levels' x differ in shape, and there is no `learner`.
     """
+    if learner is not None:
+        return _summarised(
+            data, learner, kind=kind, statistics=statistics, tails=tails, shared=shared
+        )
     check_same_events(data)
     if statistics == "auto":
         statistics = choose_statistics(data, tails=tails, shared=shared)
@@ -56,6 +78,17 @@ def prepare(
     if kind == "posterior":
         return Prepared(tuple(levels), theta_transform, top)
     return Prepared(tuple(levels), top, theta_transform)
+
+
+def _summarised(data: MultilevelData, learner: Learner, **options: Any) -> Prepared:
+    """Prepared from the summaries alone; level L's x goes through its compressor first."""
+    learned = learner.learn(data)
+    prepared = prepare(learned.data, **options)
+    if options["kind"] == "posterior":
+        summary = Summary(learned.compressor, prepared.context_transform)
+        return replace(prepared, context_transform=summary, rows=learned.rows)
+    summary = Summary(learned.compressor, prepared.value_transform)
+    return replace(prepared, value_transform=summary, rows=learned.rows)
 
 
 def check_same_events(data: MultilevelData) -> None:

@@ -18,6 +18,7 @@ from mlsbi.history import History, Status
 from mlsbi.options import Training
 from mlsbi.prior import Prior
 from mlsbi.strategies.base import Strategy
+from mlsbi.summaries import Summary
 
 __all__ = ["Fit", "LikelihoodFit", "PosteriorFit"]
 
@@ -61,6 +62,34 @@ class Fit:
     def device(self) -> torch.device:
         """Where the density is evaluated."""
         return next(self.estimator.parameters()).device
+
+    @property
+    def summary(self) -> Summary | None:
+        """From x to the learned summary that stands for it; None where x is modelled as it is."""
+        transforms = (self.estimator.context_transform, self.estimator.value_transform)
+        return next((t for t in transforms if isinstance(t, Summary)), None)
+
+    def summarise(self, x: Any) -> Tensor:  # noqa: ANN401
+        """Learned summaries of x, standardised.
+
+        Args:
+            x: Observations, shape `(n, *event)`.
+
+        Returns:
+            Shape `(n, s)`.
+
+        Raises:
+            TypeError: `x` is not an array of numbers.
+            ValueError: `x` has the wrong shape or is not finite, or the fit models x as it is.
+        """
+        many = self._many(x, self.event_shape, name="x")
+        summary = self.summary
+        if summary is None:
+            raise ValueError(
+                "x has no summary: this fit models it as it is (fit.summary is None). Use x itself."
+            )
+        found: Tensor = summary(many)
+        return found
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fit to a folder: weights as safetensors, the rest as JSON.
@@ -191,7 +220,11 @@ class PosteriorFit(Fit):
 
 @dataclass(frozen=True, eq=False)
 class LikelihoodFit(Fit):
-    """p(x | theta) of level L."""
+    """p(x | theta) of level L.
+
+    Where the fit has a `summary`, this is p(summary(x) | theta): x is passed as it is, the density
+    is that of its standardised summary, and draws are summaries, `(n, s)`.
+    """
 
     def log_prob(self, theta: Any, x: Any) -> Tensor:  # noqa: ANN401
         """Log likelihood in the units of x.
@@ -219,19 +252,20 @@ class LikelihoodFit(Fit):
             seed: Same seed, same draws; None: fresh ones.
 
         Returns:
-            Shape `(n, *event)`.
+            Shape `(n, *event)`; summaries, `(n, s)`, where the fit has a `summary`.
 
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: An argument has the wrong shape or is not finite.
         """
         one = self._one(theta, (self.theta_dim,), name="theta").unsqueeze(0)
-        return self._draw(n, one, seed)[:, 0].reshape(n, *self.event_shape)
+        return self._draw(n, one, seed)[:, 0].reshape(n, *self.estimator.value_event_shape)
 
     def sample_batched(self, n: int, *, theta: Any, seed: int | None = None) -> Tensor:  # noqa: ANN401
-        """Draws of x at b parameter vectors `(b, d)`; shape `(n, b, *event)`."""
+        """Draws as of `sample` at b parameter vectors `(b, d)`; shape `(n, b, *event)`."""
         many = self._many(theta, (self.theta_dim,), name="theta")
-        return self._draw(n, many, seed).reshape(n, many.shape[0], *self.event_shape)
+        event = self.estimator.value_event_shape
+        return self._draw(n, many, seed).reshape(n, many.shape[0], *event)
 
     def posterior(self, x_o: Any, **options: Any) -> Any:  # noqa: ANN401
         """The posterior given i.i.d. observations, as an sbi posterior that samples by MCMC.

@@ -191,7 +191,8 @@ class _FitEstimator(ConditionalDensityEstimator):
         given = condition.reshape(-1, *self.condition_shape)
         seed = int(torch.randint(2**62, ()))  # sbi's convention: torch's global generator
         draws = self._draw(shape.numel(), given, seed=seed).to(condition.device)
-        return draws.reshape(*shape, len(given), *self.input_shape)
+        # the event's own shape: a fit that summarises x draws summaries
+        return draws.reshape(*shape, len(given), *draws.shape[2:])
 
     def _pairs(self, values: Tensor, given: Tensor) -> Tensor:
         raise NotImplementedError

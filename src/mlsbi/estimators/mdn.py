@@ -85,6 +85,28 @@ class MixtureDensity(ConditionalDensity):
             if self.components > 1:
                 self.head.bias[:, means] = 0.5 * torch.randn(shape, generator=generator)
 
+    @torch.no_grad()
+    def start_linear(self, weights: Tensor, offset: Tensor, deviation: Tensor) -> None:
+        """Start every component at the linear regression N(weights c + offset, deviation^2).
+
+        Args:
+            weights: Shape `(k, d, c)`.
+            offset: Shape `(k, d)`.
+            deviation: Of the regression's residuals, `(k, d)`; not correlated.
+        """
+        j = self.components
+        _, means, diagonal, _ = torch.arange(sum(self._sizes)).split(self._sizes)
+        for layer in (self.head, self.skip):
+            layer.weight.zero_()
+        self.skip.weight[:, means] = weights.repeat(1, j, 1)
+        # the components differ, by less than the residuals, and their mean is the regression
+        apart = self.head.bias[:, means].unflatten(1, (j, -1))
+        apart = (apart - apart.mean(1, keepdim=True)) * deviation.unsqueeze(1)
+        self.head.bias[:, means] = apart.flatten(1)
+        self.skip.bias[:, means] = offset.repeat(1, j)
+        log_precision = -deviation.log().repeat(1, j)
+        self.skip.bias[:, diagonal] = 4.0 * torch.atanh((log_precision / 5.0).clamp(-0.9, 0.9))
+
     def _parameters_at(self, context: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Log weights `(k, n, j)`; means and log diagonals `(k, n, j, d)`; entries below it.
 
@@ -109,6 +131,11 @@ class MixtureDensity(ConditionalDensity):
         square = white.square().sum(-1)
         normal = diagonal.sum(-1) - 0.5 * square - 0.5 * self.value_dim * _LOG_2PI
         return torch.logsumexp(log_weights + normal, -1)
+
+    def mean(self, context: Tensor) -> Tensor:
+        """Mean of each member's mixture, sum_j w_j m_j, `(k, n, d)`, at contexts `(k, n, c)`."""
+        log_weights, means, _, _ = self._parameters_at(context)
+        return (log_weights.exp().unsqueeze(-1) * means).sum(2)
 
     def sample(self, context: Tensor, *, generator: torch.Generator) -> Tensor:
         """One draw a row, `(k, n, d)`, at contexts `(k, n, c)`."""

@@ -67,6 +67,11 @@ class Strategy:
         """Which statistics put x into the network's units; see `Multilevel.standardise`."""
         return "pooled"
 
+    @property
+    def compress(self) -> str | bool:
+        """Whether it works on learned summaries of x: True, False, or "auto", where x is large."""
+        return False
+
     def solve(self, problem: Problem) -> Solution:
         """Build what the problem needs, train it, and say how to build it again."""
         density = problem.build(seed=problem.density_seed)
