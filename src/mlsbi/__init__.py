@@ -20,7 +20,16 @@ from mlsbi.options import Training
 from mlsbi.prior import Prior
 from mlsbi.results import LikelihoodFit, PosteriorFit
 from mlsbi.simulate import simulate
-from mlsbi.strategies import Multilevel, Pooled, SingleLevel, Strategy, Transfer
+from mlsbi.strategies import (
+    Bridge,
+    Emulator,
+    Multilevel,
+    Pooled,
+    SingleLevel,
+    Stack,
+    Strategy,
+    Transfer,
+)
 
 if TYPE_CHECKING:
     from mlsbi import plots
@@ -39,6 +48,8 @@ __all__ = [
     "MAF",
     "MDN",
     "NSF",
+    "Bridge",
+    "Emulator",
     "Hierarchy",
     "History",
     "Level",
@@ -49,6 +60,7 @@ __all__ = [
     "PosteriorFit",
     "Prior",
     "SingleLevel",
+    "Stack",
     "Status",
     "Strategy",
     "Training",

@@ -12,7 +12,16 @@ from typing import Any
 from mlsbi.estimators.sbi_builder import sbi_estimator_names
 from mlsbi.estimators.specs import NAMED
 from mlsbi.fit import fit_posterior
-from mlsbi.strategies import Multilevel, Pooled, SingleLevel, Strategy, Transfer
+from mlsbi.strategies import (
+    Bridge,
+    Emulator,
+    Multilevel,
+    Pooled,
+    SingleLevel,
+    Stack,
+    Strategy,
+    Transfer,
+)
 from mlsbi.tasks import (
     STRESS,
     Task,
@@ -77,9 +86,18 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"standardise": name} for name in ("pooled", "level", "array")},
     "telescoped": {"held_out": "telescoped"},
 }
+# What can be taken away from a bridge, and where its cheap draws come from.
+_BRIDGE: dict[str, dict[str, Any]] = {
+    "raw": {"compress": False},
+    "uninflated": {"inflate": False},
+    "sighted": {"crossfit": False},
+    "real": {"draws": "real"},
+    "emulated": {"draws": "emulated"},
+}
 _STRATEGIES = (
-    "single, multilevel, paper, transfer, pooled or default; multilevel and paper with any of "
-    f"{', '.join('-' + name for name in _OPTIONS)}; paper with @EPOCHS"
+    "single, multilevel, paper, transfer, pooled, emulator, bridge, stack or default; multilevel "
+    f"and paper with any of {', '.join('-' + name for name in _OPTIONS)}; bridge and stack with "
+    f"any of {', '.join('-' + name for name in _BRIDGE)}; paper with @EPOCHS"
 )
 
 
@@ -111,8 +129,10 @@ def make_strategy(name: str) -> Strategy | None:
     unknown = ValueError(f"strategy must be {_STRATEGIES}; got {name!r}.")
     stem, at, epochs = name.partition("@")
     base, *words = stem.split("-")
-    plain: dict[str, Callable[[], Strategy] | None]
-    plain = {"single": SingleLevel, "pooled": Pooled, "transfer": Transfer, "default": None}
+    if base in ("bridge", "stack") and all(word in _BRIDGE for word in words) and not at:
+        return _bridged(base, words)
+    plain: dict[str, Callable[[], Strategy] | None] = {"default": None}
+    plain |= {"single": SingleLevel, "pooled": Pooled, "transfer": Transfer, "emulator": Emulator}
     if any(word not in _OPTIONS for word in words) or (at and base != "paper"):
         raise unknown
     if base in plain and not words:
@@ -125,6 +145,23 @@ def make_strategy(name: str) -> Strategy | None:
         raise unknown
     paper = Multilevel.paper(epochs=int(epochs)) if at else Multilevel.paper()
     return replace(paper, **options)
+
+
+def _bridged(base: str, words: list[str]) -> Strategy:
+    """A bridge, or a stack, without some of its parts."""
+    options = {key: value for word in words for key, value in _BRIDGE[word].items()}
+    if base == "bridge":
+        return Bridge(**options)
+    shared = {key: value for key, value in options.items() if key != "draws"}
+    changed: list[Strategy] = []
+    for candidate in Stack().candidates:
+        if isinstance(candidate, Bridge):
+            changed.append(replace(candidate, **options))
+        else:
+            changed.append(
+                replace(candidate, **shared) if isinstance(candidate, Emulator) else candidate
+            )
+    return Stack(candidates=tuple(changed))
 
 
 def parse_budget(text: str, *, levels: int | None = None) -> Budget:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from mlsbi.problem import Problem, Term
 __all__ = ["Batches", "HeldOut", "RowSampler"]
 
 _MAX_HELD_OUT_ROWS = 2000  # a level and member; more do not sharpen the stopping decision
+
+
+_Reader = Callable[[Tensor | None, int], tuple[Tensor, Tensor]]
 
 
 class RowSampler:
@@ -60,31 +63,51 @@ class Batches:
         self, terms: tuple[Term, ...], problem: Problem, stage: int, device: torch.device
     ) -> None:
         self.terms, self.device = terms, device
-        runs = [problem.levels[t.level].member(coarse=t.coarse) for t in terms]
-        self.runs = [(value.to(device), context.to(device)) for value, context in runs]
+        self.seed, self.path = problem.seed, ("noise", stage)
+        self.readers = [self._reader(term, problem) for term in terms]
         self.samplers = {
-            level: RowSampler(
-                problem.train_rows[level],
+            (drawn, level): RowSampler(
+                problem.drawn[level].usable if drawn else problem.train_rows[level],
                 batch_size=problem.training.batch_size,
                 seed=problem.seed,
-                path=("rows", stage, level),
+                path=("rows", stage, *(("drawn",) if drawn else ()), level),
             )
-            for level in {t.level for t in terms}
+            for drawn, level in {(t.drawn, t.level) for t in terms}
         }
+
+    def _reader(self, term: Term, problem: Problem) -> _Reader:
+        """What gives a term's value and context at rows, None for all rows, of a step."""
+        if term.drawn:
+            source = problem.drawn[term.level]
+
+            def drawn(rows: Tensor | None, step: int) -> tuple[Tensor, Tensor]:
+                if rows is None:
+                    rows = torch.arange(source.usable.shape[1]).expand(source.usable.shape)
+                generator = make_generator(self.seed, *self.path, term.level, step)
+                value, context = source.draw(rows, generator)
+                return value.to(self.device), context.to(self.device)
+
+            return drawn
+        value, context = (
+            t.to(self.device) for t in problem.levels[term.level].member(coarse=term.coarse)
+        )
+        members = len(problem.train_rows[term.level])
+
+        def stored(rows: Tensor | None, step: int) -> tuple[Tensor, Tensor]:
+            if rows is None:
+                return value.expand(members, *value.shape), context.expand(members, *context.shape)
+            rows = rows.to(self.device)
+            return value[rows], context[rows]
+
+        return stored
 
     def at(self, step: int) -> tuple[Tensor, Tensor, Tensor, list[int]]:
         """Values `(k, n, d)`, contexts `(k, n, *event)`, signed weights `(k, n)`, rows a term."""
-        drawn = {level: sampler.draw(step) for level, sampler in self.samplers.items()}
+        drawn = {key: sampler.draw(step) for key, sampler in self.samplers.items()}
         values, contexts, weights = [], [], []
-        for term, (value, context) in zip(self.terms, self.runs, strict=True):
-            rows, weight = drawn[term.level]
-            k = weight.shape[0]
-            if rows is None:
-                value = value.expand(k, *value.shape)
-                context = context.expand(k, *context.shape)
-            else:
-                rows = rows.to(self.device)
-                value, context = value[rows], context[rows]
+        for term, read in zip(self.terms, self.readers, strict=True):
+            rows, weight = drawn[term.drawn, term.level]
+            value, context = read(rows, step)
             values.append(value)
             contexts.append(context)
             weights.append(term.factor * weight)

@@ -26,7 +26,7 @@ from mlsbi.parameters import Parameters
 from mlsbi.prepare import Prepared, prepare, train_rows
 from mlsbi.problem import Problem
 from mlsbi.results import LikelihoodFit, PosteriorFit
-from mlsbi.strategies import Multilevel, Strategy
+from mlsbi.strategies import Stack, Strategy
 from mlsbi.summaries import Learner, is_wanted
 
 __all__ = ["fit_likelihood", "fit_posterior"]
@@ -52,7 +52,7 @@ def fit_posterior(
         data: Runs of all levels.
         seed: Gives the initial weights, the held-out rows and the batches; the same seed gives the
             same fit.
-        strategy: How the levels are combined; None is the library's default, `Multilevel()`.
+        strategy: How the levels are combined; None is the library's default, `Stack()`.
         estimator: "mdn", "maf", "nsf", `mlsbi.MDN(...)` and its like, the name of one of sbi's
             density estimators, or an sbi builder.
         embedding_net: Compresses x, `(n, *event) -> (n, features)`; trained with the density. A
@@ -108,7 +108,7 @@ def fit_likelihood(
         data: Runs of all levels.
         seed: Gives the initial weights, the held-out rows and the batches; the same seed gives the
             same fit.
-        strategy: How the levels are combined; None is the library's default, `Multilevel()`.
+        strategy: How the levels are combined; None is the library's default, `Stack()`.
         estimator: As in `fit_posterior`.
         embedding_net: Embeds theta, `(n, d) -> (n, features)`; trained with the density.
         ensemble: As in `fit_posterior`.
@@ -151,14 +151,14 @@ def _fit(
 ) -> dict[str, Any]:
     check_type(data, MultilevelData, name="data", remedy="Use MultilevelData.from_arrays(...).")
     seed = check_seed(seed)
-    strategy = Multilevel() if strategy is None else strategy
+    strategy = Stack() if strategy is None else strategy
     check_type(strategy, Strategy, name="strategy", remedy="For example mlsbi.Multilevel().")
     ensemble = check_count(ensemble, name="ensemble")
     check_option(tails, name="tails", allowed=("auto", "asinh", "linear"))
     _check_networks(estimator, embedding_net)
     if training is not None:
         check_type(training, Training, name="training", remedy="Use mlsbi.Training(...).")
-    options = strategy.training or training or Training()
+    options = strategy.training or training or strategy.default_training
     place = check_device(device)
     check_type(progress, bool, name="progress", remedy="Pass True or False.")
     if checkpoint is not None:
@@ -207,6 +207,8 @@ def _fit(
         ),
         build=build,
         density_seed=density_seed,
+        estimator=estimator,
+        training_given=strategy.training is not None or training is not None,
         device=place,
         progress=progress,
         checkpoint=None if checkpoint is None else Path(checkpoint),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.options import Training
 from mlsbi.parameters import Parameters
 
-__all__ = ["LevelRows", "Objective", "Problem", "Term", "folds"]
+__all__ = ["DrawnRows", "LevelRows", "Objective", "Problem", "Term", "folds"]
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,32 @@ class LevelRows:
         return self.coarse_value, self.coarse_context
 
 
+class DrawnRows(ABC):
+    """Rows that are random each time they are read: N for each of k members.
+
+    Attributes:
+        usable: Rows that may be drawn, bool `(k, N)`.
+    """
+
+    usable: Tensor
+
+    @abstractmethod
+    def draw(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Value and context of rows `(k, b)`, each `(k, b, ...)`."""
+
+
 @dataclass(frozen=True)
 class Term:
-    """sign x weight x mean over level `level`'s rows of -log q, of the fine or the coarse run."""
+    """sign x weight x mean over level `level`'s rows of -log q, of the fine or the coarse run.
+
+    With `drawn`, `level` is the place in `Problem.drawn` in place of a level.
+    """
 
     level: int
     coarse: bool = False
     sign: float = 1.0
     weight: float = 1.0
+    drawn: bool = False
 
     @property
     def factor(self) -> float:
@@ -115,6 +134,9 @@ class Problem:
         checkpoint: File to resume an interrupted training from.
         fingerprint: Names the data, the options and the seed, so that a checkpoint of another
             training is refused.
+        drawn: Random rows that a term may read in place of a level's.
+        estimator: The word or description that the fit was asked for.
+        training_given: Whether `training` was asked for, and is not a strategy's default.
     """
 
     levels: tuple[LevelRows, ...]
@@ -129,6 +151,10 @@ class Problem:
     progress: bool = False
     checkpoint: Path | None = None
     fingerprint: str = ""
+
+    drawn: tuple[DrawnRows, ...] = ()
+    estimator: object = "mdn"
+    training_given: bool = False
 
     def with_training(self, training: Training) -> Problem:
         """The same problem under other options of the loop."""

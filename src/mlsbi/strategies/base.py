@@ -72,6 +72,16 @@ class Strategy:
         """Whether it works on learned summaries of x: True, False, or "auto", where x is large."""
         return False
 
+    @property
+    def default_training(self) -> Training:
+        """Options of the loop where neither the strategy nor the fit was given any."""
+        return Training()
+
+    @property
+    def uses_low_levels(self) -> bool:
+        """Whether it learns from other levels than L."""
+        return True
+
     def solve(self, problem: Problem) -> Solution:
         """Build what the problem needs, train it, and say how to build it again."""
         density = problem.build(seed=problem.density_seed)

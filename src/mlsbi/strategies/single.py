@@ -37,6 +37,11 @@ class SingleLevel(Strategy):
         super().__post_init__()
         check_count(self.level, name="level", minimum=-1)
 
+    @property
+    def uses_low_levels(self) -> bool:
+        """Only if it is told to learn from one."""
+        return self.level != -1
+
     def train(self, density: ConditionalDensity, problem: Problem) -> StageResult:
         """Minimise the mean of -log q over the level's runs.
 

@@ -1,0 +1,93 @@
+"""Weights of candidate densities from their log densities of held-out runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlsbi._random import make_generator
+from mlsbi.problem import Problem
+from mlsbi.strategies.base import Solution
+
+__all__ = ["Weights", "held_out_log_density", "stack"]
+
+_STEPS = 200
+_REPLICATES = 100
+_LOWEST = -1e4  # log density of a run that a candidate gives none
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of C candidates.
+
+    Attributes:
+        mean: The weights, `(C,)`, with sum 1.
+        error: Their standard deviations over a Bayesian bootstrap of the runs, `(C,)`.
+        log_density: Mean held-out log density of each, nats in the network's units; NaN without
+            held-out runs.
+    """
+
+    mean: Tensor
+    error: Tensor
+    log_density: Tensor
+
+
+@torch.no_grad()
+def held_out_log_density(solution: Solution, problem: Problem) -> Tensor:
+    """Log density of each of level L's runs under the members that did not see it, `(m,)`.
+
+    Runs that every member saw are left out; members that share a fold are averaged.
+    """
+    rows, train = problem.levels[-1], problem.train_rows[-1]
+    density, device = solution.density, problem.device
+    # A solution may hold several densities, of the fit's k members each.
+    copies = density.members // len(train)
+    held = (~train).repeat(copies, 1)
+    value, context = (t.to(device) for t in rows.member(coarse=False))
+    k = density.members
+    log_prob = density.log_prob(
+        value.expand(k, *value.shape).contiguous(), context.expand(k, *context.shape).contiguous()
+    ).cpu()
+    log_prob = torch.nan_to_num(log_prob.double(), nan=_LOWEST, neginf=_LOWEST).clamp(min=_LOWEST)
+    weights = torch.full((k,), 1 / k) if solution.weights is None else solution.weights.cpu()
+    share = torch.where(held, weights.double().unsqueeze(1), 0.0)
+    some = share.sum(0) > 0
+    share = (share / share.sum(0).clamp(min=1e-300))[:, some]
+    return torch.logsumexp(log_prob[:, some] + share.log(), 0)
+
+
+def stack(log_density: Tensor, *, prior_count: float, seed: int) -> Weights:
+    """Weights that maximise the mixture's held-out log density, kept from the edges by a prior.
+
+    Args:
+        log_density: Of m held-out runs under C candidates, `(m, C)`.
+        prior_count: Runs that equal weights count as.
+        seed: Of the bootstrap.
+    """
+    m, count = log_density.shape
+    equal = torch.full((count,), 1 / count, dtype=torch.float64)
+    if m == 0 or count == 1:
+        mean = log_density.mean(0) if m else torch.full((count,), math.nan)
+        return Weights(equal, torch.zeros_like(equal), mean)
+    generator = make_generator(seed, "bootstrap")
+    uniform = torch.rand(_REPLICATES, m, generator=generator, dtype=torch.float64)
+    replicates = -uniform.clamp(min=1e-300).log()
+    counts = torch.cat([torch.ones(1, m), m * replicates / replicates.sum(1, keepdim=True)])
+    found = _maximise(log_density.double(), counts, prior_count)
+    return Weights(found[0], found[1:].std(0), log_density.mean(0))
+
+
+def _maximise(log_density: Tensor, counts: Tensor, prior_count: float) -> Tensor:
+    """Expectation maximisation for each row of `counts` (r, m); weights `(r, C)`."""
+    candidates = log_density.shape[1]
+    total = counts.sum(1, keepdim=True) + prior_count
+    density = (log_density - log_density.amax(1, keepdim=True)).exp()
+    weights = torch.full((len(counts), candidates), 1 / candidates, dtype=torch.float64)
+    for _ in range(_STEPS):
+        joint = weights.unsqueeze(1) * density  # (r, m, C)
+        shares = joint / joint.sum(2, keepdim=True)
+        weights = ((counts.unsqueeze(2) * shares).sum(1) + prior_count / candidates) / total
+    return weights

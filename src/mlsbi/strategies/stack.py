@@ -1,0 +1,144 @@
+"""Stacking: candidates mixed by weights that the held-out expensive runs give them.
+
+    q = sum_c w_c q_c,    w = argmax sum_i log sum_c w_c q_c(run i) + a/C sum_c log w_c
+
+over runs i of level L that the members concerned did not see (Yao, Vehtari, Simpson, Gelman 2018,
+arXiv:1704.02030, section 2). It includes single-level candidates, so that cheap levels which tell
+nothing cost little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mlsbi._checks import check_positive, check_type
+from mlsbi._random import derive_seed
+from mlsbi.estimators.union import union
+from mlsbi.history import Status
+from mlsbi.options import Training
+from mlsbi.problem import Problem
+from mlsbi.stacking import Weights, held_out_log_density, stack
+from mlsbi.strategies.base import Solution, Strategy
+from mlsbi.strategies.bridge import Bridge
+from mlsbi.strategies.emulator import Emulator
+from mlsbi.strategies.single import SingleLevel
+
+__all__ = ["Stack"]
+
+_NEGLIGIBLE = 0.02  # a weight that is not worth the time of evaluating its density
+
+
+@dataclass(frozen=True)
+class Stack(Strategy):
+    """A mixture of what several strategies learn; the library's default.
+
+    Attributes:
+        candidates: Strategies; all see the same folds.
+        prior_count: Held-out runs that the equal weights count as: the fewer real ones there are,
+            the nearer the weights stay to equal.
+    """
+
+    candidates: tuple[Strategy, ...] = field(
+        default_factory=lambda: (Bridge(), Emulator(), SingleLevel())
+    )
+    prior_count: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            TypeError: A candidate is no strategy.
+            ValueError: There is no candidate, or the prior's count is negative.
+        """
+        super().__post_init__()
+        remedy = "Pass strategies, such as (mlsbi.Bridge(), mlsbi.SingleLevel())."
+        check_type(self.candidates, (tuple, list), name="candidates", remedy=remedy)
+        object.__setattr__(self, "candidates", tuple(self.candidates))
+        if not self.candidates:
+            raise ValueError(f"candidates must hold at least one strategy; got none. {remedy}")
+        for candidate in self.candidates:
+            check_type(candidate, Strategy, name="candidates", remedy=remedy)
+        check_positive(self.prior_count, name="prior_count", strict=False)
+
+    @property
+    def compress(self) -> str | bool:
+        """As the first candidate that works on summaries wants it; all see the same x."""
+        return next((c.compress for c in self.candidates if c.compress), False)
+
+    @property
+    def uses_low_levels(self) -> bool:
+        """Whether any candidate does."""
+        return any(c.uses_low_levels for c in self.candidates)
+
+    def solve(self, problem: Problem) -> Solution:
+        """Solve with every candidate, and weigh what comes of it."""
+        if len(problem.levels) == 1:
+            return SingleLevel().solve(problem)
+        solutions = []
+        for i, candidate in enumerate(self.candidates):
+            part = problem.scoped(f"{i}-{type(candidate).__name__}")
+            solutions.append(candidate.solve(part.with_training(self._training(candidate, part))))
+        scores = torch.stack([held_out_log_density(s, problem) for s in solutions], 1)
+        weights = stack(
+            scores, prior_count=self.prior_count, seed=derive_seed(problem.seed, "weights")
+        )
+        kept = [i for i, w in enumerate(weights.mean.tolist()) if w >= _NEGLIGIBLE]
+        density = union([solutions[i].density for i in kept])
+        parts = [part for i in kept for part in solutions[i].blueprint_parts]
+        return Solution(
+            density,
+            tuple(parts),
+            self._status(scores, solutions),
+            self._rows(solutions, weights),
+            _member_weights([solutions[i] for i in kept], weights.mean[kept]),
+        )
+
+    @staticmethod
+    def _training(candidate: Strategy, problem: Problem) -> Training:
+        """The candidate's own options, else those given to the fit, else its default."""
+        if candidate.training is not None or problem.training_given:
+            return candidate.training or problem.training
+        return candidate.default_training
+
+    def _rows(self, solutions: list[Solution], weights: Weights) -> tuple[dict[str, float], ...]:
+        """Every candidate's rows, told apart by `candidate`, and its weight in a last one."""
+        rows: list[dict[str, float]] = []
+        for i, solution in enumerate(solutions):
+            rows += [row | {"candidate": float(i)} for row in solution.rows]
+            rows.append(
+                {
+                    "candidate": float(i),
+                    "held_out_log_density": float(weights.log_density[i]),
+                    "weight": float(weights.mean[i]),
+                    "weight_error": float(weights.error[i]),
+                }
+            )
+        return tuple(rows)
+
+    def _status(self, scores: Tensor, solutions: list[Solution]) -> Status:
+        """The status that most needs attention, or that the low levels add nothing."""
+        order = list(Status)
+        worst = max((s.status for s in solutions), key=order.index)
+        low = [i for i, c in enumerate(self.candidates) if c.uses_low_levels]
+        alone = [i for i in range(len(self.candidates)) if i not in low]
+        if not worst.ok or not low or not alone or len(scores) < 2:
+            return worst
+        best = scores[:, low[int(scores[:, low].mean(0).argmax())]]
+        other = scores[:, alone[int(scores[:, alone].mean(0).argmax())]]
+        gain = best - other
+        # Less than chance alone would often give: half a standard error.
+        useless = float(gain.mean()) < 0.5 * float(gain.std()) / len(gain) ** 0.5
+        return Status.LOW_LEVEL_UNUSED if useless else worst
+
+
+def _member_weights(solutions: list[Solution], weights: Tensor) -> Tensor:
+    """Of every member of the union: its candidate's weight, shared as the candidate shares it."""
+    parts = []
+    for solution, weight in zip(solutions, weights / weights.sum(), strict=True):
+        k = solution.density.members
+        own = torch.full((k,), 1 / k) if solution.weights is None else solution.weights
+        parts.append(weight * own.double())
+    return torch.cat(parts)
