@@ -208,6 +208,7 @@ def _fit(
         build=build,
         density_seed=density_seed,
         estimator=estimator,
+        summarised=learner is not None,
         training_given=strategy.training is not None or training is not None,
         device=place,
         progress=progress,

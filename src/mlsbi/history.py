@@ -23,8 +23,10 @@ class Status(Enum):
         "raise Training(max_steps=...) or the learning rate"
     )
     FIXED_STEPS = "ran the fixed number of steps that was asked for, without a held-out part"
-    ON_DRAWS = "converged: trained on fresh synthetic draws of level L, at a learning rate that fell to "
-        "zero"
+    ON_DRAWS = (
+        "converged: trained on fresh synthetic draws of level L, "
+        "at a learning rate that fell to zero"
+    )
     STEPPED_BACK = (
         "met losses that were not finite, stepped back and went on at a lower learning rate: "
         "the result is usable; look at fit.history, and at the data for extreme values"

@@ -137,6 +137,7 @@ class Problem:
         drawn: Random rows that a term may read in place of a level's.
         estimator: The word or description that the fit was asked for.
         training_given: Whether `training` was asked for, and is not a strategy's default.
+        summarised: Whether x is a summary that level 0's runs taught.
     """
 
     levels: tuple[LevelRows, ...]
@@ -155,6 +156,7 @@ class Problem:
     drawn: tuple[DrawnRows, ...] = ()
     estimator: object = "mdn"
     training_given: bool = False
+    summarised: bool = False
 
     def with_training(self, training: Training) -> Problem:
         """The same problem under other options of the loop."""

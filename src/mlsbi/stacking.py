@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from mlsbi._random import make_generator
 from mlsbi.problem import Problem
 from mlsbi.strategies.base import Solution
 
-__all__ = ["Weights", "held_out_log_density", "stack"]
+__all__ = ["Weights", "admitted", "held_out_log_density", "stack"]
 
 _STEPS = 200
 _REPLICATES = 100
@@ -59,35 +60,52 @@ def held_out_log_density(solution: Solution, problem: Problem) -> Tensor:
     return torch.logsumexp(log_prob[:, some] + share.log(), 0)
 
 
-def stack(log_density: Tensor, *, prior_count: float, seed: int) -> Weights:
+def admitted(log_density: Tensor, unseen: Sequence[bool]) -> Tensor:
+    """Which candidates take part, bool `(C,)`.
+
+    Args:
+        log_density: Of m held-out runs under C candidates, `(m, C)`.
+        unseen: Whether the held-out runs had no part in each candidate. One that was stopped by
+            them has to beat all that were not by a standard error.
+    """
+    fair = torch.tensor(list(unseen))
+    if bool(fair.all()) or not bool(fair.any()) or len(log_density) < 2:
+        return torch.ones_like(fair)
+    best = log_density[:, fair][:, log_density[:, fair].mean(0).argmax()]
+    gain = log_density - best.unsqueeze(1)
+    return fair | (gain.mean(0) > gain.std(0) / len(gain) ** 0.5)
+
+
+def stack(log_density: Tensor, *, admitted: Tensor, prior_count: float, seed: int) -> Weights:
     """Weights that maximise the mixture's held-out log density, kept from the edges by a prior.
 
     Args:
         log_density: Of m held-out runs under C candidates, `(m, C)`.
-        prior_count: Runs that equal weights count as.
+        admitted: Which candidates take part, bool `(C,)`.
+        prior_count: Runs that the prior weights count as.
         seed: Of the bootstrap.
     """
     m, count = log_density.shape
-    equal = torch.full((count,), 1 / count, dtype=torch.float64)
+    prior = 0.5 ** torch.arange(count, dtype=torch.float64) * admitted
+    prior = prior / prior.sum()
     if m == 0 or count == 1:
         mean = log_density.mean(0) if m else torch.full((count,), math.nan)
-        return Weights(equal, torch.zeros_like(equal), mean)
+        return Weights(prior, torch.zeros_like(prior), mean)
     generator = make_generator(seed, "bootstrap")
     uniform = torch.rand(_REPLICATES, m, generator=generator, dtype=torch.float64)
     replicates = -uniform.clamp(min=1e-300).log()
     counts = torch.cat([torch.ones(1, m), m * replicates / replicates.sum(1, keepdim=True)])
-    found = _maximise(log_density.double(), counts, prior_count)
+    found = _maximise(log_density.double(), counts, prior, prior_count)
     return Weights(found[0], found[1:].std(0), log_density.mean(0))
 
 
-def _maximise(log_density: Tensor, counts: Tensor, prior_count: float) -> Tensor:
+def _maximise(log_density: Tensor, counts: Tensor, prior: Tensor, prior_count: float) -> Tensor:
     """Expectation maximisation for each row of `counts` (r, m); weights `(r, C)`."""
-    candidates = log_density.shape[1]
     total = counts.sum(1, keepdim=True) + prior_count
     density = (log_density - log_density.amax(1, keepdim=True)).exp()
-    weights = torch.full((len(counts), candidates), 1 / candidates, dtype=torch.float64)
+    weights = prior.expand(len(counts), -1)
     for _ in range(_STEPS):
         joint = weights.unsqueeze(1) * density  # (r, m, C)
-        shares = joint / joint.sum(2, keepdim=True)
-        weights = ((counts.unsqueeze(2) * shares).sum(1) + prior_count / candidates) / total
-    return weights
+        shares = joint / joint.sum(2, keepdim=True).clamp(min=1e-300)
+        weights = ((counts.unsqueeze(2) * shares).sum(1) + prior_count * prior) / total
+    return weights / weights.sum(1, keepdim=True)

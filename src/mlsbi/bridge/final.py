@@ -42,4 +42,5 @@ def train_on_draws(
     inner = replace(problem, drawn=tuple(sources), training=training)
     result = train(density, Objective(terms, ()), inner)
     status = Status.ON_DRAWS if result.status is Status.FIXED_STEPS else result.status
-    return Solution(density, (Part(spec, density.members),), status, (*rows, *result.rows))
+    parts = (Part(spec, density.members),)
+    return Solution(density, parts, status, (*rows, *result.rows), unseen=True)

@@ -14,7 +14,6 @@ own; what theta does to the noise it often does to all outputs, so their slopes 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from torch import Tensor
 __all__ = ["Design", "GaussianProcesses", "either", "fit", "prior_draws"]
 
 _JITTER = 1e-8
-_STEPS, _RATE = 120, 0.1
+_STEPS, _RATE = 100, 0.3
 _SPREAD = 0.5  # of the priors' means between several fits, as a share of the priors' own
 # Mean and standard deviation of the logarithm of each hyperparameter (of a slope: of itself).
 _PRIORS = {
@@ -40,7 +39,7 @@ _PRIORS = {
 _MAX_ROWS_FOR_HYPERPARAMETERS = 160
 _MAX_ROWS = 400  # prediction costs n^2 a draw
 _LOG_NOISE = (-16.0, 6.0)
-_CHUNK = 2048
+_CHUNK = 128
 
 Hyper = dict[str, Tensor]
 

@@ -8,6 +8,7 @@ residuals. Member e never sees fold e, so that its density of those rows is hone
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,9 +24,12 @@ __all__ = ["Step", "fit_step"]
 # Limits of the factors on a variance. Few rows can look too good by chance.
 _FLOOR, _WIDEST = 3.0, 4.0
 _CROSS_VALIDATED = (0.3, 20.0)
+_SCALES = 60  # tried between those limits
+_FREEDOM = (8.0, 5.0, 3.5, 2.5)  # of heavy-tailed noise
+_WORTH_IT = 1.5  # nats that heavy tails have to win
 _PRIOR_ROWS = 5.0  # the mean over outputs counts as this many rows of each
 # With few rows several sets of hyperparameters explain them; the fit then keeps many of them.
-_FITTED_ROWS = 400
+_FITTED_ROWS = 160
 _MOST_VARIANTS = 8
 
 
@@ -178,11 +182,11 @@ def _checked(
     mean, deviation = step.moments(inputs.expand(len(train)))
     weight = (held / held.sum()).unsqueeze(-1)
     wrong = fine - mean
-    z_square = torch.where(deviation > 0, wrong / deviation.clamp(min=1e-12), 0.0).square()
-    mean_square = (z_square * weight).sum((0, 1))
-    counts = float(held.any(0).sum())
-    shrunk = (counts * mean_square + _PRIOR_ROWS * mean_square.mean()) / (counts + _PRIOR_ROWS)
-    widen = shrunk.clamp(*_CROSS_VALIDATED).sqrt() if inflate else torch.ones_like(shrunk)
+    z = torch.where(deviation > 0, wrong / deviation.clamp(min=1e-12), 0.0).double()
+    mean_square = (z.square() * weight).sum((0, 1))
+    widen, residuals = torch.ones(fine.shape[1]), step.residuals
+    if inflate:
+        widen, residuals = _best_noise(z, weight, residuals, rows=float(held.any(0).sum()))
     error = (wrong.square() * weight).sum((0, 1))
     spread = fine.var(0, correction=0).clamp(min=1e-12)
     rows = tuple(
@@ -192,10 +196,34 @@ def _checked(
             "held_out_r2": float(1 - error[j] / spread[j]),
             "held_out_z2": float(mean_square[j]),
             "inflation": float(widen[j]),
+            "freedom": residuals.freedom,
         }
         for j in range(fine.shape[1])
     )
-    return replace(step, factor=step.factor * widen, rows=rows)
+    return replace(step, factor=step.factor * widen, residuals=residuals, rows=rows)
+
+
+def _best_noise(
+    z: Tensor, weight: Tensor, residuals: Residuals, *, rows: float
+) -> tuple[Tensor, Residuals]:
+    """The width of each output's noise `(D,)`, and its shape, that make held-out z most likely.
+
+    The width of Gaussian noise is the root mean square of z; of heavy-tailed noise, a few far
+    residuals count for less. The outputs' mean is a prior worth a few rows, and heavy tails have to
+    earn their place.
+    """
+    low, high = (math.log(limit) / 2 for limit in _CROSS_VALIDATED)
+    scales = torch.linspace(low, high, _SCALES).exp().double()
+    best, best_value = (scales, residuals), -math.inf
+    for freedom in (math.inf, *_FREEDOM):
+        shape = residuals if math.isinf(freedom) else residuals.student(freedom)
+        density = [shape.marginal_log_density(z / s) - s.log() for s in scales]
+        profile = torch.stack([(d * weight).sum((0, 1)) for d in density])  # (scales, D)
+        likelihood = rows * profile + _PRIOR_ROWS * profile.mean(1, keepdim=True)
+        at, value = likelihood.argmax(0), float(rows * profile.amax(0).sum())
+        if value > best_value + (_WORTH_IT if math.isinf(best[1].freedom) else 0.0):
+            best, best_value = (scales[at], shape), value
+    return best[0].float(), best[1]
 
 
 def _deal(values: Tensor, turns: int, variants: int) -> Tensor:

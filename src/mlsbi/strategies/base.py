@@ -28,6 +28,7 @@ class Solution:
         status: How the training ended.
         rows: The history, a row an evaluation.
         weights: Of the members in the mixture, `(members,)`, with sum 1; None: equal ones.
+        unseen: Whether held-out runs had no part in it, not even in when to stop.
     """
 
     density: ConditionalDensity
@@ -35,6 +36,7 @@ class Solution:
     status: Status
     rows: tuple[dict[str, float], ...]
     weights: Tensor | None = None
+    unseen: bool = False
 
 
 @dataclass(frozen=True)

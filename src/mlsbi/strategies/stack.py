@@ -1,10 +1,10 @@
 """Stacking: candidates mixed by weights that the held-out expensive runs give them.
 
-    q = sum_c w_c q_c,    w = argmax sum_i log sum_c w_c q_c(run i) + a/C sum_c log w_c
+    q = sum_c w_c q_c,    w = argmax sum_i log sum_c w_c q_c(run i) + a sum_c p_c log w_c
 
 over runs i of level L that the members concerned did not see (Yao, Vehtari, Simpson, Gelman 2018,
-arXiv:1704.02030, section 2). It includes single-level candidates, so that cheap levels which tell
-nothing cost little.
+arXiv:1704.02030, section 2), with a prior of a runs that prefers the first candidates. It includes
+single-level candidates, so that cheap levels which tell nothing cost little.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlsbi.estimators.union import union
 from mlsbi.history import Status
 from mlsbi.options import Training
 from mlsbi.problem import Problem
-from mlsbi.stacking import Weights, held_out_log_density, stack
+from mlsbi.stacking import Weights, admitted, held_out_log_density, stack
 from mlsbi.strategies.base import Solution, Strategy
 from mlsbi.strategies.bridge import Bridge
 from mlsbi.strategies.emulator import Emulator
@@ -36,15 +36,17 @@ class Stack(Strategy):
     """A mixture of what several strategies learn; the library's default.
 
     Attributes:
-        candidates: Strategies; all see the same folds.
-        prior_count: Held-out runs that the equal weights count as: the fewer real ones there are,
-            the nearer the weights stay to equal.
+        candidates: Strategies, the preferred one first; all see the same folds. A candidate whose
+            training was stopped by the held-out runs has a flattering score on them, and takes part
+            only if it beats all others by a standard error.
+        prior_count: Held-out runs that the prior weights count as, each candidate's half of that of
+            the one before it. The fewer real runs there are, the nearer the weights stay to them.
     """
 
     candidates: tuple[Strategy, ...] = field(
         default_factory=lambda: (Bridge(), Emulator(), SingleLevel())
     )
-    prior_count: float = 1.0
+    prior_count: float = 3.0
 
     def __post_init__(self) -> None:
         """Check the options.
@@ -83,7 +85,10 @@ class Stack(Strategy):
             solutions.append(candidate.solve(part.with_training(self._training(candidate, part))))
         scores = torch.stack([held_out_log_density(s, problem) for s in solutions], 1)
         weights = stack(
-            scores, prior_count=self.prior_count, seed=derive_seed(problem.seed, "weights")
+            scores,
+            admitted=admitted(scores, [s.unseen for s in solutions]),
+            prior_count=self.prior_count,
+            seed=derive_seed(problem.seed, "weights"),
         )
         kept = [i for i, w in enumerate(weights.mean.tolist()) if w >= _NEGLIGIBLE]
         density = union([solutions[i].density for i in kept])
@@ -91,7 +96,7 @@ class Stack(Strategy):
         return Solution(
             density,
             tuple(parts),
-            self._status(scores, solutions),
+            self._status(scores, solutions, summarised=problem.summarised),
             self._rows(solutions, weights),
             _member_weights([solutions[i] for i in kept], weights.mean[kept]),
         )
@@ -118,13 +123,14 @@ class Stack(Strategy):
             )
         return tuple(rows)
 
-    def _status(self, scores: Tensor, solutions: list[Solution]) -> Status:
+    def _status(self, scores: Tensor, solutions: list[Solution], *, summarised: bool) -> Status:
         """The status that most needs attention, or that the low levels add nothing."""
         order = list(Status)
         worst = max((s.status for s in solutions), key=order.index)
         low = [i for i, c in enumerate(self.candidates) if c.uses_low_levels]
         alone = [i for i in range(len(self.candidates)) if i not in low]
-        if not worst.ok or not low or not alone or len(scores) < 2:
+        # Where the cheap level taught the summary, every candidate has learned from it.
+        if summarised or not worst.ok or not low or not alone or len(scores) < 2:
             return worst
         best = scores[:, low[int(scores[:, low].mean(0).argmax())]]
         other = scores[:, alone[int(scores[:, alone].mean(0).argmax())]]
