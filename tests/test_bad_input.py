@@ -22,12 +22,15 @@ from mlsbi import (
     MAF,
     MDN,
     NSF,
+    Bridge,
+    Emulator,
     LikelihoodFit,
     Multilevel,
     MultilevelData,
     Pooled,
     PosteriorFit,
     SingleLevel,
+    Stack,
     Strategy,
     Training,
     Transfer,
@@ -37,6 +40,7 @@ from mlsbi import (
     metrics,
     tasks,
 )
+from quick import rough_processes
 from tiny import box, linear_data, tiny
 
 SMALL = {"seed": 0, "ensemble": 1, "estimator": MDN((8,), 2), "training": tiny(max_steps=2)}
@@ -137,8 +141,22 @@ def fitting() -> Iterator[Case]:
         )  # fmt: skip
         yield case(
             f"{function.__name__} data of uneven levels",
-            lambda _, function=function: function(uneven(), **SMALL),
+            lambda _, function=function: function(uneven(), **SMALL, strategy=Multilevel()),
             ValueError, "data", "(3,)", "(5,)", "common summaries",
+        )  # fmt: skip
+        yield case(
+            f"{function.__name__} data of uneven levels, no summaries",
+            lambda _, function=function: function(
+                uneven(), **SMALL, strategy=Bridge(compress=False)
+            ),
+            ValueError, "data", "(3,)", "(5,)", "common summaries",
+        )  # fmt: skip
+        yield case(
+            f"{function.__name__} a stacked strategy's level=7",
+            lambda place, function=function: function(
+                place.data, **SMALL, strategy=Stack(candidates=(SingleLevel(level=7), Pooled()))
+            ),
+            ValueError, "level", "0 .. 1", "level=-1",
         )  # fmt: skip
 
 
@@ -272,7 +290,24 @@ def options() -> Iterator[Case]:
         (Training, "checkpoint_seconds", -1.0, ValueError, "zero or positive"),
         (Training, "checkpoint_seconds", None, TypeError, "number"),
         *((strategy, "training", {}, TypeError, "mlsbi.Training(")
-          for strategy in (SingleLevel, Multilevel, Transfer, Pooled)),
+          for strategy in (SingleLevel, Multilevel, Transfer, Pooled, Bridge, Emulator, Stack)),
+        (Bridge, "draws", "fake", ValueError, "'both', 'real', 'emulated'"),
+        (Bridge, "draws", None, TypeError, "'both', 'real', 'emulated'"),
+        *((strategy, "num_draws", 0, ValueError, "at least 1") for strategy in (Bridge, Emulator)),
+        *((strategy, "num_draws", 2.5, TypeError, "integer") for strategy in (Bridge, Emulator)),
+        *((strategy, "compress", "yes", ValueError, "'auto', True or False")
+          for strategy in (Bridge, Emulator)),
+        *((strategy, switch, 1, TypeError, "True or False")
+          for strategy in (Bridge, Emulator) for switch in ("inflate", "crossfit")),
+        (Bridge, "clamp", "yes", TypeError, "True or False"),
+        (Stack, "candidates", (), ValueError, "Pass strategies"),
+        (Stack, "candidates", Bridge(), TypeError, "Pass strategies"),
+        (Stack, "candidates", "bridge", TypeError, "Pass strategies"),
+        (Stack, "candidates", (Bridge,), TypeError, "Pass strategies"),
+        (Stack, "candidates", (Bridge(), "single"), TypeError, "Pass strategies"),
+        (Stack, "prior_count", -1.0, ValueError, "zero or positive"),
+        (Stack, "prior_count", "a", TypeError, "number"),
+        (Stack, "prior_count", math.nan, ValueError, "zero or positive"),
         (SingleLevel, "level", "a", TypeError, "integer"),
         (SingleLevel, "level", -2, ValueError, "at least -1"),
         (SingleLevel, "level", True, TypeError, "integer"),
@@ -417,28 +452,39 @@ def test_bad_input_is_refused_with_the_argument_and_the_remedy(bad: Case, place:
 def test_every_option_has_a_case() -> None:
     """A new field of an option class needs a line in the table."""
     ids = [c.id for c in CASES]
-    for kind in (Training, SingleLevel, Multilevel, Transfer, Pooled, MDN, MAF, NSF):
+    named = {SingleLevel, Multilevel, Transfer, Pooled, Bridge, Emulator, Stack}
+    for kind in (Training, *named, MDN, MAF, NSF):
         for option in fields(kind):
             assert any(i.startswith(f"{kind.__name__}({option.name}=") for i in ids), option.name
     strategies = {
         k for k in vars(mlsbi).values() if isinstance(k, type) and issubclass(k, Strategy)
     }
-    assert strategies == {Strategy, SingleLevel, Multilevel, Transfer, Pooled}
+    assert strategies == {Strategy, *named}
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_one_or_two_rows_of_every_level_are_enough_or_said_to_be_too_few(rows: int) -> None:
-    for strategy in (SingleLevel(), Multilevel(), Transfer(), Pooled()):
+def test_one_or_two_rows_of_every_level_are_enough(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rough_processes(monkeypatch)
+    for strategy in (SingleLevel(), Multilevel(), Transfer(), Pooled(), Stack()):
         fit = fit_posterior(linear_data((rows, rows)), **SMALL, strategy=strategy)
         assert torch.isfinite(fit.log_prob(ROWS_THETA, X)).all()
         assert fit.status.ok
 
 
-def test_constant_outputs_and_wild_scales_train() -> None:
+@pytest.mark.parametrize("kind", [fit_posterior, fit_likelihood])
+@pytest.mark.parametrize("strategy", [SingleLevel(), Stack()], ids=["one level", "stack"])
+def test_constant_outputs_and_wild_scales_train(
+    strategy: Strategy, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rough_processes(monkeypatch)
     theta = torch.rand(30, 2)
     x = torch.cat([torch.ones(30, 1), 1e12 * theta[:, :1], 1e-12 * theta[:, 1:]], 1)
-    data = MultilevelData.from_arrays(BoxUniform(torch.zeros(2), torch.ones(2)), [(theta, x)])
-    for kind in (fit_posterior, fit_likelihood):
-        fit = kind(data, **SMALL)
-        assert fit.status.ok
-        assert np.isfinite(fit.log_prob(theta, x).numpy()).all()
+    levels = [(theta, x)]
+    if strategy == Stack():  # a constant output, one that the levels share, and one that differs
+        levels.append((theta[:12], x[:12] * torch.tensor([1.0, 1.0, 0.9]), x[:12]))
+    data = MultilevelData.from_arrays(BoxUniform(torch.zeros(2), torch.ones(2)), levels)
+    fit = kind(data, **SMALL, strategy=strategy)
+    assert fit.status.ok
+    assert np.isfinite(fit.log_prob(theta, x).numpy()).all()

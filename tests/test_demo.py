@@ -13,6 +13,12 @@ import mlsbi
 from mlsbi._compare import Match
 from mlsbi._demo_report import saving
 from mlsbi.demo import camels_problem, ou_problem, run_demo
+from quick import rough_processes
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    rough_processes(monkeypatch)
 
 
 def run(problem, out, **options):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from quick import rough_processes, short_trainings
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -33,14 +35,13 @@ def blocks_of(page):
     ]
 
 
-def python_pages(*, slow):
-    """Pages with Python blocks (with a slow one, if `slow`)."""
-    found = []
-    for page in PAGES:
-        blocks = [block for block in blocks_of(page) if block.language == "python"]
-        if any(block.slow or not slow for block in blocks):
-            found.append(pytest.param(page, id=page.name))
-    return found
+def python_pages():
+    """Pages with Python blocks."""
+    return [
+        pytest.param(page, id=page.name)
+        for page in PAGES
+        if any(block.language == "python" for block in blocks_of(page))
+    ]
 
 
 def run_page(page, *, slow):
@@ -61,14 +62,16 @@ def commands_of(page, program):
     return {word for piece in code for word in words.findall(piece)}
 
 
-@pytest.mark.parametrize("page", python_pages(slow=False))
+@pytest.mark.parametrize("page", python_pages())
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    rough_processes(monkeypatch)
+    short_trainings(monkeypatch)
     run_page(page, slow=False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", python_pages(slow=True))
+@pytest.mark.parametrize("page", python_pages())
 def test_all_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_page(page, slow=True)

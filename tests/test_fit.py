@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from mlsbi import (
     MAF,
     MDN,
     NSF,
+    Bridge,
+    Emulator,
     History,
     LikelihoodFit,
     Multilevel,
@@ -36,6 +39,7 @@ from mlsbi import (
     Pooled,
     PosteriorFit,
     SingleLevel,
+    Stack,
     Status,
     Training,
     Transfer,
@@ -44,6 +48,7 @@ from mlsbi import (
     load_fit,
 )
 from mlsbi.estimators.sbi_builder import sbi_estimator_names
+from quick import rough_processes
 from tiny import D, box, linear_data, tiny
 
 SMALL = MDN((8,), 2)
@@ -52,6 +57,13 @@ SMALL = MDN((8,), 2)
 def fitted(kind: Any, data: MultilevelData | None = None, **options: Any) -> Any:
     defaults = {"seed": 0, "ensemble": 2, "estimator": SMALL, "training": tiny()}
     return kind(data or linear_data(), **(defaults | options))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        rough_processes(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +99,7 @@ def test_a_fit_says_how_it_came_about(posterior: PosteriorFit, likelihood: Likel
     assert isinstance(posterior.status, Status)
     assert isinstance(posterior.history, History)
     assert {"stage", "step", "train_loss", "held_out_loss"} <= set(posterior.history.columns)
-    assert posterior.strategy == Multilevel()
+    assert posterior.strategy == Stack()
     assert posterior.n == (60, 24)
     assert posterior.cost == 60 * 1.0 + 24 * 11.0
     assert likelihood.cost is None
@@ -208,17 +220,21 @@ def test_x_may_have_any_event_shape(net: nn.Module | None) -> None:
     assert fit.posterior(x[0]).log_prob(theta).shape == (5,)
 
 
-def test_a_likelihood_of_an_event_of_two_axes() -> None:
+@pytest.mark.parametrize("net", [None, nn.Sequential(nn.Linear(D, 4), nn.Tanh())])
+@pytest.mark.parametrize("strategy", [None, Stack(candidates=(Pooled(), SingleLevel()))])
+def test_a_likelihood_of_an_event_of_two_axes(
+    strategy: Stack | None, net: nn.Module | None
+) -> None:
     data = linear_data(event=(2, 3))
-    net = nn.Sequential(nn.Linear(D, 4), nn.Tanh())
-    for options in ({}, {"embedding_net": net}):
-        fit = fitted(fit_likelihood, data, **options)
-        theta, x = data.theta(0)[:5], data.x(0)[:5]
-        assert fit.log_prob(theta, x).shape == (5,)
-        assert fit.log_prob(theta, x[0]).shape == (5,)
-        assert fit.sample(7, theta=theta[0], seed=0).shape == (7, 2, 3)
-        assert fit.sample_batched(7, theta=theta, seed=0).shape == (7, 5, 2, 3)
-        assert fit.posterior(x).potential(theta).shape == (5,)
+    fit = fitted(fit_likelihood, data, embedding_net=net, strategy=strategy)
+    event = (D,) if strategy is None else (2, 3)  # by default of a learned summary
+    assert (fit.summary is None) == (strategy is not None)
+    theta, x = data.theta(0)[:5], data.x(0)[:5]
+    assert fit.log_prob(theta, x).shape == (5,)
+    assert fit.log_prob(theta, x[0]).shape == (5,)
+    assert fit.sample(7, theta=theta[0], seed=0).shape == (7, *event)
+    assert fit.sample_batched(7, theta=theta, seed=0).shape == (7, 5, *event)
+    assert fit.posterior(x).potential(theta).shape == (5,)
 
 
 def test_a_posterior_fit_is_an_sbi_posterior(posterior: PosteriorFit) -> None:
@@ -324,6 +340,7 @@ def likelihood_builder(theta: Tensor, x: Tensor) -> Any:
 
 ESTIMATORS = {
     "mdn": SMALL,
+    "mdn by name": "mdn",
     "maf": MAF((8,), 2),
     "nsf": NSF((8,), 2),
     "sbi name": "made",
@@ -407,6 +424,15 @@ def test_tied_weights_are_saved(tmp_path: Path) -> None:
         Transfer(rate=0.2),
         Pooled(training=tiny(max_steps=5)),
         Multilevel(rescale=False, start="fresh"),
+        Bridge(draws="real", num_draws=50, compress=False, inflate=False, clamp=False),
+        Emulator(num_draws=50, crossfit=False, training=tiny(max_steps=5)),
+        Stack(candidates=(Pooled(), SingleLevel()), prior_count=0.0),
+        Stack(
+            candidates=(
+                Stack(candidates=(Transfer(rate=0.3), Bridge(num_draws=50)), prior_count=1.0),
+                Emulator(num_draws=50, training=tiny(max_steps=5)),
+            ),
+        ),
         SingleLevel(training=tiny(max_steps=5, clip=None, batch_size=None)),
     ],
 )
@@ -414,8 +440,12 @@ def test_a_strategy_comes_back_with_its_options(strategy: Any, tmp_path: Path) -
     fit = fitted(fit_posterior, strategy=strategy)
     fit.save(tmp_path / "fit")
     again = load_fit(tmp_path / "fit")
-    assert again.strategy == strategy
-    assert again.training == fit.training
+    for name in ("strategy", "training", "blueprint", "status"):
+        assert getattr(again, name) == getattr(fit, name)
+    assert repr(again.history.rows) == repr(fit.history.rows)
+    assert torch.equal(again.log_prob(*ones()), fit.log_prob(*ones()))
+    x = ones()[1][0]
+    assert torch.equal(again.sample(20, x=x, seed=0), fit.sample(20, x=x, seed=0))
 
 
 def test_numpy_numbers_in_options_are_saved(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,10 +14,13 @@ from torch import Tensor, nn
 from linear_gaussian import D, Ladder, box_prior
 from mlsbi import (
     MDN,
+    Bridge,
+    Emulator,
     Multilevel,
     MultilevelData,
     Pooled,
     SingleLevel,
+    Stack,
     Training,
     Transfer,
     fit_likelihood,
@@ -29,6 +34,7 @@ from mlsbi.prepare import prepare, train_rows
 from mlsbi.problem import Problem, Term
 from mlsbi.strategies.multilevel import algorithm_1
 from mlsbi.training import train
+from quick import rough_processes
 from tiny import problem_of_rows
 
 KINDS = {"posterior": fit_posterior, "likelihood": fit_likelihood}
@@ -44,14 +50,33 @@ SWITCHES = {
     "held_out": ("high", "telescoped"),
     "standardise": ("auto", "pooled", "level"),
 }
+BRIDGE_SWITCHES = {
+    "draws": ("both", "real", "emulated"),
+    "compress": ("auto", True, False),
+    "inflate": (True, False),
+    "crossfit": (True, False),
+    "clamp": (True, False),
+}
+EMULATOR_SWITCHES = {name: BRIDGE_SWITCHES[name] for name in ("compress", "inflate", "crossfit")}
+# as by default, of fewer draws: what it is made of, in less time
+STACK = Stack(candidates=(Bridge(num_draws=100), Emulator(num_draws=100), SingleLevel()))
 STRATEGIES = {
     "Multilevel()": Multilevel(),
     "Multilevel(plain sum)": Multilevel(rescale=False, project=False),
     "Transfer()": Transfer(),
     "Pooled()": Pooled(),
+    "Bridge()": Bridge(),
+    "Emulator()": Emulator(),
+    "Stack()": Stack(),
+    "Stack(of others)": Stack(candidates=(Multilevel(), Stack(candidates=(Transfer(), Bridge())))),
 } | {
-    f"Multilevel({name}={value!r})": Multilevel(**{name: value})
-    for name, values in SWITCHES.items()
+    f"{kind.__name__}({name}={value!r})": kind(**{name: value})
+    for kind, switches in (
+        (Multilevel, SWITCHES),
+        (Bridge, BRIDGE_SWITCHES),
+        (Emulator, EMULATOR_SWITCHES),
+    )
+    for name, values in switches.items()
     for value in values
 }
 # in the telescoping objective alone, whatever else the strategy may add around it
@@ -77,10 +102,19 @@ def identical_levels() -> MultilevelData:
     return Ladder(gap=0.0, levels=3).data((60, 30, 20), seed=2)
 
 
-def test_the_registry_has_every_switch():
-    named = {f.name for f in fields(Multilevel)} - {"training"}
-    switches = {n for n in named if not isinstance(getattr(Multilevel(), n), float)}
-    assert switches == set(SWITCHES)
+@pytest.fixture
+def quick(monkeypatch):
+    rough_processes(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("kind", "switches"),
+    [(Multilevel, SWITCHES), (Bridge, BRIDGE_SWITCHES), (Emulator, EMULATOR_SWITCHES)],
+)
+def test_the_registry_has_every_switch(kind, switches):
+    named = {f.name for f in fields(kind)} - {"training"}
+    numbers = {n for n in named if type(getattr(kind(), n)) in (int, float)}
+    assert named - numbers == set(switches)
 
 
 # --- one level, and identical levels ----------------------------------------------------------
@@ -109,7 +143,7 @@ def test_with_one_level_other_densities_agree_too(embedding):
     options = {"estimator": "maf", "embedding_net": embedding}
     options["training"] = replace(TRAINING, max_steps=10, dropout=0.2)
     single = densities(fit("posterior", data, SingleLevel(), **options), data)
-    for strategy in (Multilevel(), Transfer(), Pooled()):
+    for strategy in (Multilevel(), Transfer(), Pooled(), Bridge(), Emulator(), Stack()):
         found = densities(fit("posterior", data, strategy, **options), data)
         assert torch.equal(found, single)
 
@@ -129,8 +163,12 @@ def test_identical_levels_make_identical_pairs(statistics, kind):
 
 
 # Units of level 0's own runs ("level") are other numbers than those of all runs pooled.
+# Behind a summary it is the density of the summary that is trained.
 CORRECTED = [
-    n for n, s in STRATEGIES.items() if isinstance(s, Multilevel) and s.standardise != "level"
+    n
+    for n, s in STRATEGIES.items()
+    if (isinstance(s, Multilevel) and s.standardise != "level")
+    or (isinstance(s, Bridge) and s.compress is not True)
 ]
 
 
@@ -145,6 +183,23 @@ def test_identical_levels_correct_nothing(strategy, kind):
     expected = fit(kind, data, SingleLevel(level=0), **options)
     found = fit(kind, data, chosen, **options)
     assert torch.equal(densities(found, data), densities(expected, data))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bridge_skips_the_steps_that_change_nothing(kind, quick):
+    data = Ladder(levels=2).data((40, 20), seed=3)
+    middle = (data.theta(0)[:15], data.x(0)[:15], data.x(0)[:15])
+    top = (data.theta(1), data.x_coarse(1), data.x(1))
+    three = MultilevelData.from_arrays(data.prior, [(data.theta(0), data.x(0)), middle, top])
+    options = {"training": replace(TRAINING, max_steps=5)}
+    found = fit(kind, three, Bridge(num_draws=100), **options)
+    explained = {row["level"] for row in found.history if "held_out_r2" in row}
+    assert explained == {2.0}
+    # negative control: pairs that differ are a step of their own
+    pairs = (middle[0], middle[1] + 0.1 * torch.randn(15, D), middle[2])
+    other = MultilevelData.from_arrays(data.prior, [(data.theta(0), data.x(0)), pairs, top])
+    found = fit(kind, other, Bridge(num_draws=100), **options)
+    assert {row["level"] for row in found.history if "held_out_r2" in row} == {1.0, 2.0}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -375,16 +430,34 @@ def test_variance_of_a_correction_falls_with_the_gap_between_levels(kind):
 # --- seeds ------------------------------------------------------------------------------------
 
 
+SEEDED = {n: STRATEGIES[n] for n in ("Multilevel()", "Transfer()", "Pooled()")} | {
+    "SingleLevel()": SingleLevel(),
+    "Bridge()": Bridge(num_draws=100),
+    "Emulator()": Emulator(num_draws=100),
+    "Stack()": STACK,
+}
+
+
+def global_generators() -> tuple[object, ...]:
+    """States of the generators that belong to the user."""
+    return (
+        torch.get_rng_state().tolist(),
+        str(np.random.get_state()),  # noqa: NPY002  it is this one that must be left alone
+        random.getstate(),
+    )
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("strategy", ["Multilevel()", "Transfer()", "Pooled()", "SingleLevel()"])
-def test_same_seed_same_result_and_the_global_generator_is_left_alone(strategy, kind):
-    chosen = (STRATEGIES | {"SingleLevel()": SingleLevel()})[strategy]
+@pytest.mark.parametrize("strategy", SEEDED)
+def test_same_seed_same_result_and_the_global_generators_are_left_alone(strategy, kind, quick):
+    chosen = SEEDED[strategy]
     data = Ladder(levels=2).data((40, 20), seed=1, prior=box_prior())
     options = {"training": replace(TRAINING, max_steps=20, dropout=0.1)}
-    before = torch.get_rng_state()
+    before = global_generators()
     one = fit(kind, data, chosen, **options)
-    assert torch.equal(torch.get_rng_state(), before)
+    assert global_generators() == before
     torch.rand(1)
+    assert global_generators() != before
     two = fit(kind, data, chosen, **options)
     other = fit(kind, data, chosen, seed=6, **options)
     assert torch.equal(densities(one, data), densities(two, data))
@@ -536,7 +609,7 @@ def test_gradients_of_one_pass_are_those_of_a_pass_a_term(batch_size, estimator)
     batches = Batches(tuple(terms), problem, 0, torch.device("cpu"))
     losses, found = term_gradients(density, *batches.at(3))
     for term, loss, gradient in zip(terms, losses, found, strict=True):
-        rows, weights = batches.samplers[term.level].draw(3)
+        rows, weights = batches.samplers[term.drawn, term.level].draw(3)
         value, context = problem.levels[term.level].member(coarse=term.coarse)
         for member in range(2):
             row = slice(None) if rows is None else rows[member]
