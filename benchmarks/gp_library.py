@@ -41,7 +41,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mlsbi.bridge import gp
+from mlsbi.bridge import gp, kernel
 
 FOLDS, OUTPUTS, FEATURES, NEW_ROWS = 5, 5, 8, 10_000
 BATCH = torch.Size([FOLDS * OUTPUTS])
@@ -112,7 +112,7 @@ class LogLinearNoise(Noise):
         """Noise variances (B, n) at the features that the likelihood is called with."""
         features = params[0] if torch.is_tensor(params[0]) else params[0][0]
         slope = (features @ (self.own + self._shared()).unsqueeze(-1)).squeeze(-1)
-        return DiagLinearOperator((self.constant + slope).clamp(*gp._LOG_NOISE).exp())
+        return DiagLinearOperator((self.constant + slope).clamp(*kernel._LOG_NOISE).exp())
 
 
 class GPyTorchModel(gpytorch.models.ExactGP):

@@ -60,7 +60,7 @@ class CheapLevel:
         training = replace(
             problem.training,
             max_steps=steps,
-            learning_rate=max(problem.training.learning_rate, _RATE),
+            learning_rate=min(problem.training.learning_rate, _RATE),
             validation_fraction=fraction,
         )
         held = folds(len(x), _MEMBERS, fraction=fraction, generator=generator)

@@ -39,7 +39,9 @@ class Lattice:
         if all(values is None for values in self.values):
             return x
         columns = [
-            column if values is None else values[torch.bucketize(column, _middles(values))]
+            column
+            if values is None
+            else values[torch.bucketize(column.contiguous(), _middles(values))]
             for column, values in zip(x.unbind(-1), self.values, strict=True)
         ]
         return torch.stack(columns, -1)

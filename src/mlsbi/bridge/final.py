@@ -9,17 +9,24 @@ from mlsbi.estimators.build import Part
 from mlsbi.estimators.specs import MDN
 from mlsbi.history import Status
 from mlsbi.problem import DrawnRows, Objective, Problem, Term
+from mlsbi.stacking import held_out_log_density
 from mlsbi.strategies.base import Solution
 from mlsbi.training import train
 
-__all__ = ["train_on_draws"]
+__all__ = ["corrected", "train_on_draws"]
 
+# Of the correction by real runs, relative to the training before it.
+_SLOWER, _SHORTER, _PATIENCE = 0.1, 0.3, 8
 # Where draws are plentiful a mixture can have more components than few runs would bear.
 _PLENTY = MDN(components=8)
 
 
 def train_on_draws(
-    problem: Problem, sources: Sequence[DrawnRows], rows: Sequence[dict[str, float]] = ()
+    problem: Problem,
+    sources: Sequence[DrawnRows],
+    rows: Sequence[dict[str, float]] = (),
+    *,
+    unseen: bool = True,
 ) -> Solution:
     """Train on equal shares of the sources, with noise of its own for every row of every batch.
 
@@ -30,6 +37,7 @@ def train_on_draws(
         problem: Gives the density, the seeds and the loop's options.
         sources: Draws of level L.
         rows: For the history, before those of the training.
+        unseen: Whether the draws owe nothing to the runs that a member holds out.
     """
     spec = _PLENTY if problem.estimator == "mdn" else None
     density = problem.build(seed=problem.density_seed, estimator=spec)
@@ -43,4 +51,45 @@ def train_on_draws(
     result = train(density, Objective(terms, ()), inner)
     status = Status.ON_DRAWS if result.status is Status.FIXED_STEPS else result.status
     parts = (Part(spec, density.members),)
-    return Solution(density, parts, status, (*rows, *result.rows), unseen=True)
+    return Solution(density, parts, status, (*rows, *result.rows), unseen=unseen)
+
+
+def corrected(
+    solution: Solution,
+    problem: Problem,
+    sources: Sequence[DrawnRows],
+    counterparts: DrawnRows,
+) -> Solution:
+    """Go on with the real runs in place of what the bridge makes of the same pairs.
+
+    The gradient's expectation is that of level L's own loss: a mean over many draws, plus a mean
+    over the real runs less one over their synthetic counterparts (the telescoping sum of Hikida et
+    al. 2025 with the bridge as the lower level). It is kept only where it makes the runs that the
+    members did not see more likely by a standard error.
+
+    Args:
+        solution: Trained on `sources`.
+        problem: Gives the real runs and who holds out which.
+        sources: As in `train_on_draws`.
+        counterparts: The bridge's draws at level L's pairs, row by row.
+    """
+    density, part = solution.density, solution.blueprint_parts[0]
+    before = {name: value.clone() for name, value in density.state_dict().items()}
+    score = held_out_log_density(solution, problem)
+    top, share = len(problem.levels) - 1, 1 / len(sources)
+    terms = [Term(i, weight=share, drawn=True) for i in range(len(sources))]
+    terms += [Term(top), Term(len(sources), sign=-1.0, drawn=True)]
+    training = replace(
+        problem.training,
+        learning_rate=problem.training.learning_rate * _SLOWER,
+        max_steps=max(1, round(problem.training.max_steps * _SHORTER)),
+        patience=_PATIENCE,
+    )
+    inner = replace(problem, drawn=(*sources, counterparts), training=training)
+    result = train(density, Objective(tuple(terms), (Term(top),)), inner, stage=1)
+    gain = held_out_log_density(solution, problem) - score
+    kept = len(gain) > 1 and float(gain.mean()) > float(gain.std()) / len(gain) ** 0.5
+    if not kept:
+        density.load_state_dict(before)
+    rows = (*solution.rows, *(row | {"corrected": float(kept)} for row in result.rows))
+    return Solution(density, (part,), solution.status, rows, unseen=solution.unseen)

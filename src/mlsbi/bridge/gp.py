@@ -3,12 +3,8 @@
 A bridge between two levels needs one process for each output and each fold, on 5 to a few hundred
 pairs, fitted in a second or two without anybody looking: informative priors on the hyperparameters
 (in standardised units), the mode of their posterior, and exact inference given it (Rasmussen and
-Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5). The kernel
-
-    c + sum_g a_g <f_g, f'_g> + (sum_g b_g <f_g, f'_g>)^2 + r exp(-1/2 sum_g w_g |f_g - f'_g|^2)
-
-has one weight for each group g of features. The noise variance is log-linear in features of its
-own; what theta does to the noise it often does to all outputs, so their slopes share a part.
+Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5).
+What theta does to the noise it often does to all outputs, so their noise's slopes share a part.
 """
 
 from __future__ import annotations
@@ -19,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlsbi.bridge.kernel import JITTER, Design, Hyper, covariance, diagonal, kernel, noise
+
 __all__ = ["Design", "GaussianProcesses", "either", "fit", "prior_draws"]
 
-_JITTER = 1e-8
 _STEPS, _RATE = 100, 0.3
 _SPREAD = 0.5  # of the priors' means between several fits, as a share of the priors' own
 # Mean and standard deviation of the logarithm of each hyperparameter (of a slope: of itself).
@@ -38,42 +35,7 @@ _PRIORS = {
 # More rows do not sharpen a dozen hyperparameters enough to pay for n^3 at every step.
 _MAX_ROWS_FOR_HYPERPARAMETERS = 160
 _MAX_ROWS = 400  # prediction costs n^2 a draw
-_LOG_NOISE = (-16.0, 6.0)
 _CHUNK = 128
-
-Hyper = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Design:
-    """What B processes see of n rows.
-
-    Attributes:
-        features: Of the mean, about standardised, `(B, n, p)`.
-        noise: Of the log noise variance, `(B, n, q)`.
-    """
-
-    features: Tensor
-    noise: Tensor
-
-    def __len__(self) -> int:
-        """Number of processes, B."""
-        return self.features.shape[0]
-
-    def rows(self, index: Tensor) -> Design:
-        """Rows `(B, m)` of each process."""
-        at = index.unsqueeze(-1)
-        parts = (self.features, self.noise)
-        return Design(*(torch.gather(f, 1, at.expand(-1, -1, f.shape[-1])) for f in parts))
-
-    def split(self, size: int) -> list[Design]:
-        """Chunks of rows."""
-        chunks = zip(self.features.split(size, 1), self.noise.split(size, 1), strict=True)
-        return [Design(*chunk) for chunk in chunks]
-
-    def double(self) -> Design:
-        """In float64."""
-        return Design(self.features.double(), self.noise.double())
 
 
 @dataclass(frozen=True)
@@ -111,11 +73,11 @@ class GaussianProcesses:
 
     def _predict(self, design: Design) -> tuple[Tensor, Tensor]:
         new, old = design.features, self.design.features
-        cross = _kernel(self.hyper, self.groups, new, old) * self.train.unsqueeze(1)
+        cross = kernel(self.hyper, self.groups, new, old) * self.train.unsqueeze(1)
         mean = (cross @ self.alpha.unsqueeze(-1)).squeeze(-1)
         solved = torch.linalg.solve_triangular(self.cholesky, cross.mT, upper=False)
-        epistemic = _diagonal(self.hyper, self.groups, new) - solved.square().sum(1)
-        variance = epistemic.clamp(min=0.0) + _noise(self.hyper, design.noise)
+        epistemic = diagonal(self.hyper, self.groups, new) - solved.square().sum(1)
+        variance = epistemic.clamp(min=0.0) + noise(self.hyper, design.noise)
         return mean * self.scale + self.location, variance.sqrt() * self.scale
 
     def leave_one_out(self, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,7 +135,7 @@ def fit(
         outputs,
         spread or {},
     )
-    cholesky = _cholesky(_covariance(hyper, groups, design, train))
+    cholesky = _cholesky(covariance(hyper, groups, design, train))
     alpha = torch.cholesky_solve(standard.unsqueeze(-1), cholesky).squeeze(-1)
     evidence = log_posterior - torch.gather(train, 1, used).sum(1) * scale.squeeze(1).log()
     return GaussianProcesses(
@@ -223,7 +185,7 @@ def _mode(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS + 1)
     for step in range(_STEPS + 1):
         hyper = _shared(raw, outputs)
-        matrix = _covariance(hyper, groups, design, train)
+        matrix = covariance(hyper, groups, design, train)
         evidence, slope = _evidence(matrix.detach(), targets)
         prior = _log_prior(raw, centres, outputs)
         if step == _STEPS:
@@ -294,7 +256,7 @@ def _evidence(matrix: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 def _cholesky(matrix: Tensor) -> Tensor:
     """Lower factor; what is not positive definite to working precision gets more diagonal."""
-    jitter = _JITTER
+    jitter = JITTER
     factor, info = torch.linalg.cholesky_ex(matrix)
     while bool(info.any()) and jitter < 1.0:
         jitter *= 100
@@ -302,40 +264,3 @@ def _cholesky(matrix: Tensor) -> Tensor:
         matrix = matrix + torch.diag_embed(size.unsqueeze(1).expand(matrix.shape[:2]))
         factor, info = torch.linalg.cholesky_ex(matrix)
     return factor
-
-
-def _covariance(hyper: Hyper, groups: Tensor, design: Design, train: Tensor) -> Tensor:
-    """Kernel and noise over the training rows; all other rows are independent of everything."""
-    both = train.unsqueeze(1) & train.unsqueeze(2)
-    matrix = _kernel(hyper, groups, design.features, design.features) * both
-    noise = _noise(hyper, design.noise) + _JITTER
-    return matrix + torch.diag_embed(torch.where(train, noise, 1.0))
-
-
-def _weights(hyper: Hyper, groups: Tensor, name: str) -> Tensor:
-    """A weight for each feature, `(B, 1, p)`, from its groups' weights."""
-    return (hyper[name].exp() @ groups.mT).unsqueeze(1)
-
-
-def _kernel(hyper: Hyper, groups: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    linear = (left * _weights(hyper, groups, "linear")) @ right.mT
-    quadratic = (left * _weights(hyper, groups, "quadratic")) @ right.mT
-    root = _weights(hyper, groups, "inverse_square_length").sqrt()
-    a, b = left * root, right * root
-    square = a.square().sum(-1).unsqueeze(2) + b.square().sum(-1).unsqueeze(1) - 2 * (a @ b.mT)
-    smooth = hyper["amplitude"].exp().unsqueeze(2) * (-0.5 * square.clamp(min=0)).exp()
-    return hyper["constant"].exp().unsqueeze(2) + linear + quadratic.square() + smooth
-
-
-def _diagonal(hyper: Hyper, groups: Tensor, features: Tensor) -> Tensor:
-    """k(f, f) of each row, `(B, m)`."""
-    squares = features.square()
-    linear = (squares * _weights(hyper, groups, "linear")).sum(-1)
-    quadratic = (squares * _weights(hyper, groups, "quadratic")).sum(-1)
-    return hyper["constant"].exp() + linear + quadratic.square() + hyper["amplitude"].exp()
-
-
-def _noise(hyper: Hyper, features: Tensor) -> Tensor:
-    """Noise variance of each row, `(B, m)`, log-linear in the features `(B, m, q)`."""
-    slope = (features @ hyper["slope"].unsqueeze(-1)).squeeze(-1)
-    return (hyper["noise"] + slope).clamp(*_LOG_NOISE).exp()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlsbi.bridge.gp import Design
+from mlsbi.bridge.kernel import Design
 
 __all__ = ["Inputs"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -67,6 +67,13 @@ class Ladder:
             lattice=self.lattice,
             kind=self.problem.kind,
         )
+
+    def counterparts(self, *, seed: int) -> SyntheticRows:
+        """What the last step makes of level L's own pairs; a member draws those it trained on."""
+        problem, top = self.problem, len(self.problem.levels) - 1
+        last = replace(self, steps=self.steps[-1:])
+        rows = last.climb(problem.theta(top), problem.x_coarse(top), seed=seed)
+        return replace(rows, usable=rows.usable & problem.train_rows[top])
 
 
 def learn_ladder(

@@ -16,7 +16,7 @@ import torch
 from mlsbi._checks import check_count, check_option, check_type
 from mlsbi._random import derive_seed, make_generator
 from mlsbi.bridge.cheap import CheapLevel
-from mlsbi.bridge.final import train_on_draws
+from mlsbi.bridge.final import corrected, train_on_draws
 from mlsbi.bridge.ladder import learn_ladder
 from mlsbi.bridge.synthetic import SyntheticRows
 from mlsbi.options import Training
@@ -26,7 +26,7 @@ from mlsbi.strategies.single import SingleLevel
 
 __all__ = ["ON_DRAWS", "Bridge"]
 
-ON_DRAWS = Training(learning_rate=3e-3, max_steps=2000)
+ON_DRAWS = Training(learning_rate=1.5e-2, max_steps=1600, warmup=100)
 """Options of a training that has as many draws as it likes."""
 
 
@@ -44,6 +44,8 @@ class Bridge(Strategy):
         crossfit: Member e of the ensemble does not see fold e of the pairs, so that its density of
             those runs is honest. False: all members see all pairs.
         clamp: Keep emulated draws near the range of the cheap runs.
+        correct: Go on with the real runs of level L in place of what the bridge makes of the same
+            pairs, and keep that where it makes unseen runs more likely (a de-biased bridge).
     """
 
     draws: str = "both"
@@ -52,6 +54,7 @@ class Bridge(Strategy):
     inflate: bool = True
     crossfit: bool = True
     clamp: bool = True
+    correct: bool = True
 
     def __post_init__(self) -> None:
         """Check the options.
@@ -64,7 +67,7 @@ class Bridge(Strategy):
         check_option(self.draws, name="draws", allowed=("both", "real", "emulated"))
         check_count(self.num_draws, name="num_draws")
         check_compress(self.compress)
-        for name in ("inflate", "crossfit", "clamp"):
+        for name in ("inflate", "crossfit", "clamp", "correct"):
             check_type(getattr(self, name), bool, name=name, remedy="Pass True or False.")
 
     @property
@@ -88,7 +91,11 @@ class Bridge(Strategy):
             cheap = CheapLevel.learn(problem, clamp=self.clamp)
             rows += [row | {"stage": -1.0} for row in cheap.result.rows]
             sources.append(ladder.climb(*cheap.draw(self.num_draws), seed=cheap.seed))
-        return train_on_draws(problem, sources, rows)
+        solution = train_on_draws(problem, sources, rows, unseen=self.crossfit)
+        if self.correct and self.crossfit:
+            counterparts = ladder.counterparts(seed=derive_seed(problem.seed, "counterparts"))
+            solution = corrected(solution, problem, sources, counterparts)
+        return solution
 
 
 def check_compress(value: object) -> None:

@@ -69,4 +69,4 @@ class Emulator(Strategy):
             self.num_draws, make_generator(problem.seed, "emulator", "parameters")
         )
         source = ladder.climb(theta, None, seed=derive_seed(problem.seed, "emulator"))
-        return train_on_draws(problem, [source], ladder.rows)
+        return train_on_draws(problem, [source], ladder.rows, unseen=self.crossfit)
