@@ -300,6 +300,7 @@ def options() -> Iterator[Case]:
         *((strategy, switch, 1, TypeError, "True or False")
           for strategy in (Bridge, Emulator) for switch in ("inflate", "crossfit")),
         (Bridge, "clamp", "yes", TypeError, "True or False"),
+        (Bridge, "correct", 1, TypeError, "True or False"),
         (Stack, "candidates", (), ValueError, "Pass strategies"),
         (Stack, "candidates", Bridge(), TypeError, "Pass strategies"),
         (Stack, "candidates", "bridge", TypeError, "Pass strategies"),

@@ -35,6 +35,7 @@ from mlsbi import (
     fit_posterior,
     load_fit,
 )
+from mlsbi.strategies.bridge import ON_DRAWS
 from mlsbi.training import _Loop
 from quick import rough_processes
 from tiny import D, linear_data, tiny
@@ -93,7 +94,8 @@ def test_each_candidate_trains_as_it_likes_unless_told_otherwise(
     monkeypatch.setattr(_Loop, "__init__", spy)
     data = linear_data((20, 6))
     fit("posterior", data, training=None)
-    assert seen == [3e-3, 3e-3, Training().learning_rate]
+    assert seen == [ON_DRAWS.learning_rate] * 2 + [Training().learning_rate]
+    assert ON_DRAWS.learning_rate > Training().learning_rate
     seen.clear()
     fit("posterior", data, training=tiny(learning_rate=7e-4))
     assert seen == [7e-4] * 3

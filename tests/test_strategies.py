@@ -56,6 +56,7 @@ BRIDGE_SWITCHES = {
     "inflate": (True, False),
     "crossfit": (True, False),
     "clamp": (True, False),
+    "correct": (False, True),
 }
 EMULATOR_SWITCHES = {name: BRIDGE_SWITCHES[name] for name in ("compress", "inflate", "crossfit")}
 # as by default, of fewer draws: what it is made of, in less time
@@ -433,6 +434,7 @@ def test_variance_of_a_correction_falls_with_the_gap_between_levels(kind):
 SEEDED = {n: STRATEGIES[n] for n in ("Multilevel()", "Transfer()", "Pooled()")} | {
     "SingleLevel()": SingleLevel(),
     "Bridge()": Bridge(num_draws=100),
+    "Bridge(correct=True)": Bridge(num_draws=100, correct=True),
     "Emulator()": Emulator(num_draws=100),
     "Stack()": STACK,
 }

@@ -28,6 +28,7 @@ from mlsbi.strategies.single import SingleLevel
 
 __all__ = ["Stack"]
 
+_MISSED = 0.1  # nats
 _NEGLIGIBLE = 0.02  # a weight that is not worth the time of evaluating its density
 
 
@@ -135,8 +136,9 @@ class Stack(Strategy):
         best = scores[:, low[int(scores[:, low].mean(0).argmax())]]
         other = scores[:, alone[int(scores[:, alone].mean(0).argmax())]]
         gain = best - other
-        # Less than chance alone would often give: half a standard error.
-        useless = float(gain.mean()) < 0.5 * float(gain.std()) / len(gain) ** 0.5
+        # Less than chance alone would often give, and less than anybody would miss.
+        least = min(0.5 * float(gain.std()) / len(gain) ** 0.5, _MISSED)
+        useless = float(gain.mean()) < least
         return Status.LOW_LEVEL_UNUSED if useless else worst
 
 
