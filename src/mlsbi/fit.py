@@ -163,6 +163,11 @@ def _fit(
     check_type(progress, bool, name="progress", remedy="Pass True or False.")
     if checkpoint is not None:
         check_type(checkpoint, (str, Path), name="checkpoint", remedy="Pass a file's path.")
+        if Path(checkpoint).is_dir():
+            raise ValueError(
+                f"checkpoint must be a file; {checkpoint} is a folder: name a file in it"
+            )
+    strategy.check(data.num_levels)
 
     fingerprinted = embedding_net or nn.Identity()
     x_net = embedding_net if kind == "posterior" else None

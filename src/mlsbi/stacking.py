@@ -102,6 +102,7 @@ def stack(log_density: Tensor, *, admitted: Tensor, prior_count: float, seed: in
 def _maximise(log_density: Tensor, counts: Tensor, prior: Tensor, prior_count: float) -> Tensor:
     """Expectation maximisation for each row of `counts` (r, m); weights `(r, C)`."""
     total = counts.sum(1, keepdim=True) + prior_count
+    log_density = log_density.masked_fill(prior == 0, -torch.inf)
     density = (log_density - log_density.amax(1, keepdim=True)).exp()
     weights = prior.expand(len(counts), -1)
     for _ in range(_STEPS):

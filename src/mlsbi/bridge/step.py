@@ -71,8 +71,8 @@ class Step:
         """Mean and standard deviation of the mixture of all variants, `(k, N, D)` each."""
         every = inputs.map(lambda t: t.repeat_interleave(self.variants, 0))
         mean, deviation = (t.unflatten(0, (-1, self.variants)) for t in self._each(every))
-        variance = deviation.square().mean(1) + mean.var(1, correction=0)
-        return mean.mean(1), variance.sqrt() * self.factor.unsqueeze(1).float()
+        within = deviation.square().mean(1) * self.factor.unsqueeze(1).float().square()
+        return mean.mean(1), (within + mean.var(1, correction=0)).sqrt()
 
     def _each(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Prediction of each variant at rows of its own, `(k V, N, D)`."""
@@ -122,7 +122,11 @@ def fit_step(
     if inputs.coarse is not None:
         copied = (fine == inputs.coarse.double()).all(0)
     z, factor, seen = _leave_one_out(processes, difference, fine, inputs, train)
-    step = Step(processes, variants, difference, factor, Residuals.fit(z, seen), copied)
+    residuals = Residuals.fit(z, seen)
+    if bool(copied.any()) and not bool(copied.all()):
+        # What is copied has no noise, and no say in the shape of the others'.
+        residuals = replace(residuals, blur=Residuals.fit(z[..., ~copied], seen).blur)
+    step = Step(processes, variants, difference, factor, residuals, copied)
     return _checked(step, fine, inputs, train, level=level, inflate=inflate)
 
 
@@ -185,11 +189,14 @@ def _checked(
     z = torch.where(deviation > 0, wrong / deviation.clamp(min=1e-12), 0.0).double()
     mean_square = (z.square() * weight).sum((0, 1))
     widen, residuals = torch.ones(fine.shape[1]), step.residuals
-    if inflate:
-        widen, residuals = _best_noise(z, weight, residuals, rows=float(held.any(0).sum()))
+    free = ~step.copied
+    if inflate and bool(free.any()):
+        rows = float(held.any(0).sum())
+        widen[free], shape = _best_noise(z[..., free], weight, residuals.of(free), rows=rows)
+        residuals = replace(residuals, blur=shape.blur, freedom=shape.freedom)
     error = (wrong.square() * weight).sum((0, 1))
     spread = fine.var(0, correction=0).clamp(min=1e-12)
-    rows = tuple(
+    found = tuple(
         {
             "level": float(level),
             "output": float(j),
@@ -200,7 +207,7 @@ def _checked(
         }
         for j in range(fine.shape[1])
     )
-    return replace(step, factor=step.factor * widen, residuals=residuals, rows=rows)
+    return replace(step, factor=step.factor * widen, residuals=residuals, rows=found)
 
 
 def _best_noise(

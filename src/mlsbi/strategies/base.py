@@ -29,6 +29,8 @@ class Solution:
         rows: The history, a row an evaluation.
         weights: Of the members in the mixture, `(members,)`, with sum 1; None: equal ones.
         unseen: Whether held-out runs had no part in it, not even in when to stop.
+        held_out: Log densities of held-out runs, `(m,)`, to weigh it by, where it has been touched
+            by them since; None: those of the density as it is.
     """
 
     density: ConditionalDensity
@@ -37,6 +39,7 @@ class Solution:
     rows: tuple[dict[str, float], ...]
     weights: Tensor | None = None
     unseen: bool = False
+    held_out: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,9 @@ class Strategy:
     def uses_low_levels(self) -> bool:
         """Whether it learns from other levels than L."""
         return True
+
+    def check(self, levels: int) -> None:  # noqa: B027  most have nothing to check
+        """Check the options against the number of levels, before any work is done."""
 
     def solve(self, problem: Problem) -> Solution:
         """Build what the problem needs, train it, and say how to build it again."""

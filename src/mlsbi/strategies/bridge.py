@@ -92,7 +92,7 @@ class Bridge(Strategy):
             rows += [row | {"stage": -1.0} for row in cheap.result.rows]
             sources.append(ladder.climb(*cheap.draw(self.num_draws), seed=cheap.seed))
         solution = train_on_draws(problem, sources, rows, unseen=self.crossfit)
-        if self.correct and self.crossfit:
+        if self.correct and self.crossfit and not problem.levels[-1].identical_pair:
             counterparts = ladder.counterparts(seed=derive_seed(problem.seed, "counterparts"))
             solution = corrected(solution, problem, sources, counterparts)
         return solution
@@ -102,9 +102,11 @@ def check_compress(value: object) -> None:
     """Check an option `compress`.
 
     Raises:
-        ValueError: It is neither a bool nor "auto".
+        TypeError: It is neither a bool nor a word.
+        ValueError: It is another word than "auto".
     """
-    if value != "auto" and not isinstance(value, bool):
+    check_type(value, (bool, str), name="compress", remedy="Pass 'auto', True or False.")
+    if isinstance(value, str) and value != "auto":
         raise ValueError(f"compress must be 'auto', True or False; got {value!r}")
 
 

@@ -42,6 +42,18 @@ class SingleLevel(Strategy):
         """Only if it is told to learn from one."""
         return self.level != -1
 
+    def check(self, levels: int) -> None:
+        """Whether there is such a level.
+
+        Raises:
+            ValueError: There is not.
+        """
+        if self.level >= levels:
+            raise ValueError(
+                f"level must be one of the data's, 0 .. {levels - 1}, or -1 for the last; got "
+                f"{self.level}. Pass SingleLevel(level=-1)."
+            )
+
     def train(self, density: ConditionalDensity, problem: Problem) -> StageResult:
         """Minimise the mean of -log q over the level's runs.
 
@@ -49,10 +61,6 @@ class SingleLevel(Strategy):
             ValueError: The data have no such level.
         """
         count = len(problem.levels)
-        if self.level >= count:
-            raise ValueError(
-                f"level must be one of the data's, 0 .. {count - 1}, or -1 for the last; got "
-                f"{self.level}. Pass SingleLevel(level=-1)."
-            )
+        self.check(count)
         term = Term(range(count)[self.level])
         return train(density, Objective((term,), (term,)), problem)

@@ -76,6 +76,11 @@ class Stack(Strategy):
         """Whether any candidate does."""
         return any(c.uses_low_levels for c in self.candidates)
 
+    def check(self, levels: int) -> None:
+        """As each candidate does."""
+        for candidate in self.candidates:
+            candidate.check(levels)
+
     def solve(self, problem: Problem) -> Solution:
         """Solve with every candidate, and weigh what comes of it."""
         if len(problem.levels) == 1:
@@ -84,7 +89,13 @@ class Stack(Strategy):
         for i, candidate in enumerate(self.candidates):
             part = problem.scoped(f"{i}-{type(candidate).__name__}")
             solutions.append(candidate.solve(part.with_training(self._training(candidate, part))))
-        scores = torch.stack([held_out_log_density(s, problem) for s in solutions], 1)
+        scores = torch.stack(
+            [
+                held_out_log_density(s, problem) if s.held_out is None else s.held_out
+                for s in solutions
+            ],
+            1,
+        )
         weights = stack(
             scores,
             admitted=admitted(scores, [s.unseen for s in solutions]),
