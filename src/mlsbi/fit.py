@@ -165,7 +165,7 @@ def _fit(
         check_type(checkpoint, (str, Path), name="checkpoint", remedy="Pass a file's path.")
         if Path(checkpoint).is_dir():
             raise ValueError(
-                f"checkpoint must be a file; {checkpoint} is a folder: name a file in it"
+                f"checkpoint: {checkpoint} is a folder; delete it, or name another file"
             )
     strategy.check(data.num_levels)
 
