@@ -65,11 +65,10 @@ def planned(part: str, seeds: Sequence[int]) -> list[Cell]:
         ]
 
     every = [(task, budget) for task, budgets in BUDGETS.items() for budget in budgets]
-    middle = [(task, (1000, 50)) for task in ("ou", "g-and-k-npe")]
     alone = [(task, (0, n)) for task, sizes in CURVES.items() for n in sizes]
     parts = {
         "main": cells(every, ("default", "emulator")),
-        "few": cells(every, ("bridge", "pooled")) + cells(middle, ("single", "multilevel")),
+        "few": cells(every, ("bridge", "pooled")),
         "ablation": cells(ABLATED, ABLATIONS),
         "curve": cells(alone, ("single",)),
         "toggle": cells([("toggle", budget) for budget in TOGGLE], ("bridge",)),
