@@ -35,7 +35,7 @@ from mlsbi import (
     fit_posterior,
     load_fit,
 )
-from mlsbi.strategies.bridge import ON_DRAWS
+from mlsbi.strategies.on_draws import ON_DRAWS
 from mlsbi.training import _Loop
 from quick import rough_processes
 from tiny import D, linear_data, tiny

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -148,20 +148,16 @@ def make_strategy(name: str) -> Strategy | None:
 
 
 def _bridged(base: str, words: list[str]) -> Strategy:
-    """A bridge, or a stack, without some of its parts."""
+    """A bridge, or a stack of candidates, without some of its parts."""
     options = {key: value for word in words for key, value in _BRIDGE[word].items()}
+
+    def without(strategy: Strategy) -> Strategy:
+        own = {field.name for field in fields(strategy)}
+        return replace(strategy, **{key: value for key, value in options.items() if key in own})
+
     if base == "bridge":
-        return Bridge(**options)
-    shared = {key: value for key, value in options.items() if key != "draws"}
-    changed: list[Strategy] = []
-    for candidate in Stack().candidates:
-        if isinstance(candidate, Bridge):
-            changed.append(replace(candidate, **options))
-        else:
-            changed.append(
-                replace(candidate, **shared) if isinstance(candidate, Emulator) else candidate
-            )
-    return Stack(candidates=tuple(changed))
+        return without(Bridge())
+    return Stack(candidates=tuple(without(candidate) for candidate in Stack().candidates))
 
 
 def parse_budget(text: str, *, levels: int | None = None) -> Budget:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -35,6 +35,11 @@ class Status(Enum):
         "gave up after repeated losses that were not finite, and kept the best weights before: "
         "lower Training(learning_rate=...), try tails='asinh', or look for extreme values"
     )
+
+    @classmethod
+    def worst(cls, statuses: Iterable[Status]) -> Status:
+        """The one that most needs attention; they are declared in that order."""
+        return max(statuses, key=list(cls).index)
 
     @property
     def ok(self) -> bool:

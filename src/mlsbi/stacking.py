@@ -13,7 +13,7 @@ from mlsbi._random import make_generator
 from mlsbi.problem import Problem
 from mlsbi.strategies.base import Solution
 
-__all__ = ["Weights", "admitted", "held_out_log_density", "stack"]
+__all__ = ["Weights", "admitted", "held_out_log_density", "mean_and_error", "stack"]
 
 _STEPS = 200
 _REPLICATES = 100
@@ -40,8 +40,11 @@ class Weights:
 def held_out_log_density(solution: Solution, problem: Problem) -> Tensor:
     """Log density of each of level L's runs under the members that did not see it, `(m,)`.
 
-    Runs that every member saw are left out; members that share a fold are averaged.
+    Runs that every member saw are left out; members that share a fold are averaged. Where the
+    density has been touched by those runs since, this is the score from before.
     """
+    if solution.held_out is not None:
+        return solution.held_out
     rows, train = problem.levels[-1], problem.train_rows[-1]
     density, device = solution.density, problem.device
     # A solution may hold several densities, of the fit's k members each.
@@ -60,6 +63,14 @@ def held_out_log_density(solution: Solution, problem: Problem) -> Tensor:
     return torch.logsumexp(log_prob[:, some] + share.log(), 0)
 
 
+def mean_and_error(gain: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over the rows of a gain `(m, ...)`, and its standard error; infinite of fewer than 2."""
+    mean = gain.mean(0)
+    if len(gain) < 2:
+        return mean, torch.full_like(mean, torch.inf)
+    return mean, gain.std(0) / len(gain) ** 0.5
+
+
 def admitted(log_density: Tensor, unseen: Sequence[bool]) -> Tensor:
     """Which candidates take part, bool `(C,)`.
 
@@ -72,8 +83,8 @@ def admitted(log_density: Tensor, unseen: Sequence[bool]) -> Tensor:
     if bool(fair.all()) or not bool(fair.any()) or len(log_density) < 2:
         return torch.ones_like(fair)
     best = log_density[:, fair][:, log_density[:, fair].mean(0).argmax()]
-    gain = log_density - best.unsqueeze(1)
-    return fair | (gain.mean(0) > gain.std(0) / len(gain) ** 0.5)
+    gain, error = mean_and_error(log_density - best.unsqueeze(1))
+    return fair | (gain > error)
 
 
 def stack(log_density: Tensor, *, admitted: Tensor, prior_count: float, seed: int) -> Weights:

@@ -9,7 +9,7 @@ from mlsbi.estimators.build import Part
 from mlsbi.estimators.specs import MDN
 from mlsbi.history import Status
 from mlsbi.problem import DrawnRows, Objective, Problem, Term
-from mlsbi.stacking import held_out_log_density
+from mlsbi.stacking import held_out_log_density, mean_and_error
 from mlsbi.strategies.base import Solution
 from mlsbi.training import train
 
@@ -42,13 +42,11 @@ def train_on_draws(
     spec = _PLENTY if problem.estimator == "mdn" else None
     density = problem.build(seed=problem.density_seed, estimator=spec)
     batch = problem.training.batch_size
-    share = 1 / len(sources)
     training = replace(
-        problem.training, batch_size=None if batch is None else max(1, round(batch * share))
+        problem.training, batch_size=None if batch is None else max(1, round(batch / len(sources)))
     )
-    terms = tuple(Term(i, weight=share, drawn=True) for i in range(len(sources)))
     inner = replace(problem, drawn=tuple(sources), training=training)
-    result = train(density, Objective(terms, ()), inner)
+    result = train(density, Objective(_shares(sources), ()), inner)
     status = Status.ON_DRAWS if result.status is Status.FIXED_STEPS else result.status
     parts = (Part(spec, density.members),)
     return Solution(density, parts, status, (*rows, *result.rows), unseen=unseen)
@@ -73,12 +71,11 @@ def corrected(
         sources: As in `train_on_draws`.
         counterparts: The bridge's draws at level L's pairs, row by row.
     """
-    density, part = solution.density, solution.blueprint_parts[0]
+    density = solution.density
     before = {name: value.clone() for name, value in density.state_dict().items()}
     score = held_out_log_density(solution, problem)
-    top, share = len(problem.levels) - 1, 1 / len(sources)
-    terms = [Term(i, weight=share, drawn=True) for i in range(len(sources))]
-    terms += [Term(top), Term(len(sources), sign=-1.0, drawn=True)]
+    top = len(problem.levels) - 1
+    terms = (*_shares(sources), Term(top), Term(len(sources), sign=-1.0, drawn=True))
     training = replace(
         problem.training,
         learning_rate=problem.training.learning_rate * _SLOWER,
@@ -86,11 +83,16 @@ def corrected(
         patience=_PATIENCE,
     )
     inner = replace(problem, drawn=(*sources, counterparts), training=training)
-    result = train(density, Objective(tuple(terms), (Term(top),)), inner, stage=1)
-    gain = held_out_log_density(solution, problem) - score
-    kept = len(gain) > 1 and float(gain.mean()) > float(gain.std()) / len(gain) ** 0.5
+    result = train(density, Objective(terms, (Term(top),)), inner, stage=1)
+    gain, error = mean_and_error(held_out_log_density(solution, problem) - score)
+    kept = bool(gain > error)
     if not kept:
         density.load_state_dict(before)
     rows = (*solution.rows, *(row | {"corrected": float(kept)} for row in result.rows))
     # Whoever weighs it goes by the score that the held-out runs had no part in.
-    return replace(solution, density=density, blueprint_parts=(part,), rows=rows, held_out=score)
+    return replace(solution, rows=rows, held_out=score)
+
+
+def _shares(sources: Sequence[DrawnRows]) -> tuple[Term, ...]:
+    """A term for each source, with equal weights."""
+    return tuple(Term(i, weight=1 / len(sources), drawn=True) for i in range(len(sources)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -96,6 +96,18 @@ class Strategy:
         result = self.train(density, problem)
         return Solution(density, (Part(None, density.members),), result.status, result.rows)
 
+    def within(self, problem: Problem) -> Solution:
+        """Solve as part of another strategy.
+
+        Its own options of the loop hold, else those given to the fit, else its default ones: not
+        those that the other strategy would train with.
+        """
+        training = self.training
+        if training is None:
+            training = problem.training if problem.training_given else self.default_training
+        given = problem.training_given or self.training is not None
+        return self.solve(replace(problem, training=training, training_given=given))
+
     def train(self, density: ConditionalDensity, problem: Problem) -> StageResult:
         """Train `density` in place; return how it ended and the history.
 
@@ -107,6 +119,5 @@ class Strategy:
 
 def joined(stages: Sequence[StageResult]) -> StageResult:
     """Several stages as one result: all rows, and the status that most needs attention."""
-    order = list(Status)
-    worst = max((s.status for s in stages), key=order.index)
+    worst = Status.worst(s.status for s in stages)
     return StageResult(worst, tuple(row for stage in stages for row in stage.rows))

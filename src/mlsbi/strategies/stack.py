@@ -18,9 +18,8 @@ from mlsbi._checks import check_positive, check_type
 from mlsbi._random import derive_seed
 from mlsbi.estimators.union import union
 from mlsbi.history import Status
-from mlsbi.options import Training
 from mlsbi.problem import Problem
-from mlsbi.stacking import Weights, admitted, held_out_log_density, stack
+from mlsbi.stacking import Weights, admitted, held_out_log_density, mean_and_error, stack
 from mlsbi.strategies.base import Solution, Strategy
 from mlsbi.strategies.bridge import Bridge
 from mlsbi.strategies.emulator import Emulator
@@ -84,18 +83,12 @@ class Stack(Strategy):
     def solve(self, problem: Problem) -> Solution:
         """Solve with every candidate, and weigh what comes of it."""
         if len(problem.levels) == 1:
-            return SingleLevel().solve(problem)
-        solutions = []
-        for i, candidate in enumerate(self.candidates):
-            part = problem.scoped(f"{i}-{type(candidate).__name__}")
-            solutions.append(candidate.solve(part.with_training(self._training(candidate, part))))
-        scores = torch.stack(
-            [
-                held_out_log_density(s, problem) if s.held_out is None else s.held_out
-                for s in solutions
-            ],
-            1,
-        )
+            return SingleLevel().within(problem)
+        solutions = [
+            candidate.within(problem.scoped(f"{i}-{type(candidate).__name__}"))
+            for i, candidate in enumerate(self.candidates)
+        ]
+        scores = torch.stack([held_out_log_density(s, problem) for s in solutions], 1)
         weights = stack(
             scores,
             admitted=admitted(scores, [s.unseen for s in solutions]),
@@ -112,13 +105,6 @@ class Stack(Strategy):
             self._rows(solutions, weights),
             _member_weights([solutions[i] for i in kept], weights.mean[kept]),
         )
-
-    @staticmethod
-    def _training(candidate: Strategy, problem: Problem) -> Training:
-        """The candidate's own options, else those given to the fit, else its default."""
-        if candidate.training is not None or problem.training_given:
-            return candidate.training or problem.training
-        return candidate.default_training
 
     def _rows(self, solutions: list[Solution], weights: Weights) -> tuple[dict[str, float], ...]:
         """Every candidate's rows, told apart by `candidate`, and its weight in a last one."""
@@ -137,8 +123,7 @@ class Stack(Strategy):
 
     def _status(self, scores: Tensor, solutions: list[Solution], *, summarised: bool) -> Status:
         """The status that most needs attention, or that the low levels add nothing."""
-        order = list(Status)
-        worst = max((s.status for s in solutions), key=order.index)
+        worst = Status.worst(s.status for s in solutions)
         low = [i for i, c in enumerate(self.candidates) if c.uses_low_levels]
         alone = [i for i in range(len(self.candidates)) if i not in low]
         # Where the cheap level taught the summary, every candidate has learned from it.
@@ -146,10 +131,9 @@ class Stack(Strategy):
             return worst
         best = scores[:, low[int(scores[:, low].mean(0).argmax())]]
         other = scores[:, alone[int(scores[:, alone].mean(0).argmax())]]
-        gain = best - other
+        gain, error = mean_and_error(best - other)
         # Less than chance alone would often give, and less than anybody would miss.
-        least = min(0.5 * float(gain.std()) / len(gain) ** 0.5, _MISSED)
-        useless = float(gain.mean()) < least
+        useless = float(gain) < min(0.5 * float(error), _MISSED)
         return Status.LOW_LEVEL_UNUSED if useless else worst
 
 
