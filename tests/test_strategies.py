@@ -129,6 +129,14 @@ def test_with_one_level_every_strategy_is_single_level_training(strategy, kind):
     assert torch.equal(densities(fit(kind, data, STRATEGIES[strategy]), data), expected)
 
 
+@pytest.mark.parametrize("strategy", [Bridge(), Emulator(), Stack(), Multilevel(), Pooled()])
+def test_with_one_level_it_is_so_with_the_default_options_of_each_too(strategy):
+    data = one_level(20)
+    options = {"training": None, "ensemble": 1}
+    expected = densities(fit("posterior", data, SingleLevel(), **options), data)
+    assert torch.equal(densities(fit("posterior", data, strategy, **options), data), expected)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_one_level_the_papers_loop_is_single_level_training_in_it(kind):
     data = one_level()
