@@ -38,7 +38,7 @@ from mlsbi import (
 from mlsbi.strategies.on_draws import ON_DRAWS
 from mlsbi.training import _Loop
 from quick import rough_processes
-from tiny import D, linear_data, tiny
+from tiny import BUILDERS, D, linear_data, tiny
 
 KINDS = {"posterior": fit_posterior, "likelihood": fit_likelihood}
 SMALL = MDN((8,), 2)
@@ -233,23 +233,6 @@ def test_any_ensemble(members: int, kind: str) -> None:
         found = fit(kind, data, strategy, ensemble=members)
         assert found.estimator.members in [members * parts for parts in range(1, most + 1)]
         assert torch.isfinite(densities(found, data)).all()
-
-
-def posterior_builder(theta: Tensor, x: Tensor) -> Any:
-    from sbi.neural_nets import posterior_nn
-
-    made = posterior_nn("made", hidden_features=6, z_score_theta="none", z_score_x="none")
-    return made(theta, x)
-
-
-def likelihood_builder(theta: Tensor, x: Tensor) -> Any:
-    from sbi.neural_nets import likelihood_nn
-
-    made = likelihood_nn("made", hidden_features=6, z_score_theta="none", z_score_x="none")
-    return made(theta, x)
-
-
-BUILDERS = {"posterior": posterior_builder, "likelihood": likelihood_builder}
 
 
 @pytest.mark.usefixtures("quick")

@@ -49,7 +49,7 @@ from mlsbi import (
 )
 from mlsbi.estimators.sbi_builder import sbi_estimator_names
 from quick import rough_processes
-from tiny import D, box, linear_data, tiny
+from tiny import D, box, likelihood_builder, linear_data, posterior_builder, tiny
 
 SMALL = MDN((8,), 2)
 
@@ -323,21 +323,6 @@ def test_the_strategys_own_training_goes_before_that_of_the_fit() -> None:
 # on disk
 
 
-def builder(theta: Tensor, x: Tensor) -> Any:
-    """Of a posterior."""
-    from sbi.neural_nets import posterior_nn
-
-    made = posterior_nn("made", hidden_features=6, z_score_theta="none", z_score_x="none")
-    return made(theta, x)
-
-
-def likelihood_builder(theta: Tensor, x: Tensor) -> Any:
-    from sbi.neural_nets import likelihood_nn
-
-    made = likelihood_nn("made", hidden_features=6, z_score_theta="none", z_score_x="none")
-    return made(theta, x)
-
-
 ESTIMATORS = {
     "mdn": SMALL,
     "mdn by name": "mdn",
@@ -351,7 +336,7 @@ ESTIMATORS = {
 @pytest.mark.parametrize("name", [*ESTIMATORS, "builder", "net"])
 def test_a_saved_fit_is_the_same_bit_for_bit(name: str, kind: Any, tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(3 if kind is fit_posterior else 2, 4), nn.BatchNorm1d(4))
-    own = builder if kind is fit_posterior else likelihood_builder
+    own = posterior_builder if kind is fit_posterior else likelihood_builder
     options = {"estimator": ESTIMATORS.get(name, own)}
     if name == "net":
         options = {"embedding_net": net}
@@ -615,7 +600,7 @@ def test_a_damaged_fit_is_named(saved: Path, tmp_path: Path) -> None:
 
 
 def test_an_argument_that_a_fit_needs_is_asked_for(tmp_path: Path) -> None:
-    fitted(fit_posterior, estimator=builder).save(tmp_path / "builder")
+    fitted(fit_posterior, estimator=posterior_builder).save(tmp_path / "builder")
     with pytest.raises(ValueError, match=r"estimator: .*pass it again"):
         load_fit(tmp_path / "builder")
     fitted(fit_posterior, embedding_net=nn.Linear(3, 4)).save(tmp_path / "net")

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-import mlsbi.fit as fitting
+import mlsbi._fitting as fitting
 from mlsbi import (
     MAF,
     MDN,

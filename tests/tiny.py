@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from sbi.utils import BoxUniform
@@ -74,3 +75,22 @@ def problem_of_rows(
     return Problem(
         levels, train_rows, training, seed, "posterior", parameters, unbuilt, checkpoint=checkpoint
     )
+
+
+def posterior_builder(theta: Tensor, x: Tensor) -> Any:
+    """A user's own builder of an sbi estimator of theta."""
+    from sbi.neural_nets import posterior_nn
+
+    made = posterior_nn("made", hidden_features=6, z_score_theta="none", z_score_x="none")
+    return made(theta, x)
+
+
+def likelihood_builder(theta: Tensor, x: Tensor) -> Any:
+    """The same of x."""
+    from sbi.neural_nets import likelihood_nn
+
+    made = likelihood_nn("made", hidden_features=6, z_score_theta="none", z_score_x="none")
+    return made(theta, x)
+
+
+BUILDERS = {"posterior": posterior_builder, "likelihood": likelihood_builder}
