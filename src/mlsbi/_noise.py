@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["check_noise", "clone_noise", "default_noise", "equal_noise", "noise_row", "take_rows"]
+__all__ = ["check_noise", "clone_noise", "default_noise", "equal_noise", "noise_row", "pick_rows"]
 
 _REMEDY = "Return a tensor, or a tuple or dict of tensors, each with one row per run."
 
@@ -55,9 +55,9 @@ def clone_noise(u: Any) -> Any:
     return _map(u, torch.clone)
 
 
-def take_rows(u: Any, rows: int) -> Any:
-    """The first `rows` rows."""
-    return _map(u, lambda t: t[:rows])
+def pick_rows(u: Any, rows: slice | Tensor) -> Any:
+    """Some rows, by a slice (a view) or by their numbers."""
+    return _map(u, lambda t: t[rows])
 
 
 def noise_row(u: Any, row: int) -> Any:

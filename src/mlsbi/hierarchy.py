@@ -36,14 +36,18 @@ class Level:
             time: theta a float32 NumPy array `(d,)`, u the row's seed (a Python int) or, for
             explicit noise, the row as NumPy arrays (numbers where the row is one number).
         cost: Cost of one run, in the same unit for all levels; None if not known.
-        batched: Whether the simulator takes all rows at once.
+        batched: Whether the simulator takes many rows at once.
         name: Name used in messages.
+        batch_size: Most rows that `mlsbi.simulate` gives a batched simulator at once (it never
+            gives more than 1024). Smaller batches need less memory, spread over more workers, and
+            are what a failure or a lost machine costs.
     """
 
     simulator: Callable[..., Any]
     cost: float | None = field(default=None, kw_only=True)
     batched: bool = field(default=True, kw_only=True)
     name: str | None = field(default=None, kw_only=True)
+    batch_size: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -57,6 +61,13 @@ class Level:
             check_type(self.name, str, name="name", remedy="Pass a string or None.")
         if self.cost is not None:
             object.__setattr__(self, "cost", check_positive(self.cost, name="cost"))
+        if self.batch_size is not None:
+            check_count(self.batch_size, name="batch_size")
+            if not self.batched:
+                raise ValueError(
+                    f"batch_size must be None with batched=False; got {self.batch_size}. Such a "
+                    "simulator always runs one row at a time: leave batch_size out."
+                )
 
     def run(self, theta: Tensor, u: Any) -> Tensor:
         """Run the simulator.
@@ -82,15 +93,30 @@ class Level:
         if len(theta) == 0:
             raise ValueError("theta must have at least 1 row; got 0. Pass one row per run, (n, d).")
         check_noise(u, rows=len(theta), name="u")
+        return self._output(self._call(theta, u), rows=len(theta))
+
+    def _call(self, theta: Tensor, u: Any) -> Any:
+        """What the simulator returns, unchecked: one value, or a list of the rows' values."""
         if self.batched:
-            x = self._as_output(self.simulator(theta.clone(), clone_noise(u)))
-        else:
-            x = self._run_rows(theta, u)
+            return self.simulator(theta.clone(), clone_noise(u))
+        values = []
+        for i, row in enumerate(theta.cpu()):
+            try:
+                values.append(self.simulator(row.numpy().copy(), noise_row(u, i)))
+            except Exception as error:
+                raise RowError(
+                    f"{self._label()} failed at row {i}: {type(error).__name__}: {error}", i
+                ) from error
+        return values
+
+    def _output(self, value: Any, *, rows: int) -> Tensor:
+        """Check what `_call` returned, and make it a tensor of shape `(rows, *event)`."""
+        x = self._as_output(value) if self.batched else self._stack(value)
         if x.ndim == 1:
             x = x.unsqueeze(1)
-        if x.ndim < 2 or len(x) != len(theta) or x.numel() == 0:
+        if x.ndim < 2 or len(x) != rows or x.numel() == 0:
             raise ValueError(
-                f"{self._label()} must return x of shape (n, *event) with n = {len(theta)}; got "
+                f"{self._label()} must return x of shape (n, *event) with n = {rows}; got "
                 f"{tuple(x.shape)}. Return one row per row of theta, or set batched=False for a "
                 "simulator that runs one row at a time."
             )
@@ -104,21 +130,14 @@ class Level:
             value = np.asarray([value])
         return as_tensor(value, name=f"the output of {self._label()}", finite=False)
 
-    def _run_rows(self, theta: Tensor, u: Any) -> Tensor:
-        rows = []
-        for i, row in enumerate(theta.cpu()):
-            try:
-                value = self.simulator(row.numpy().copy(), noise_row(u, i))
-            except Exception as error:
-                raise RowError(
-                    f"{self._label()} failed at row {i}: {type(error).__name__}: {error}", i
-                ) from error
-            rows.append(self._as_output(value))
-            if rows[i].shape != rows[0].shape:
+    def _stack(self, values: Sequence[Any]) -> Tensor:
+        rows = [self._as_output(value) for value in values]
+        for i, row in enumerate(rows):
+            if row.shape != rows[0].shape:
                 raise ValueError(
                     f"{self._label()} must return the same shape for every row; got "
-                    f"{tuple(rows[0].shape)} at row 0 and {tuple(rows[i].shape)} at row {i}. Pad "
-                    "or summarise the output."
+                    f"{tuple(rows[0].shape)} at row 0 and {tuple(row.shape)} at row {i}. Pad or "
+                    "summarise the output."
                 )
         x = torch.stack(rows)
         return x.unsqueeze(1) if x.ndim == 1 else x
@@ -186,6 +205,11 @@ class Hierarchy:
     def costs(self) -> tuple[float | None, ...]:
         """Cost of one run of each level, None where not known."""
         return tuple(level.cost for level in self._levels)
+
+    @property
+    def row_seeds(self) -> bool:
+        """Whether u is one seed a row: the noise is not the user's own."""
+        return self._noise is None
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Any]:
         """Draw parameters and noise.

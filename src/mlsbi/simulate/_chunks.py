@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlsbi._noise import take_rows
+from mlsbi._noise import pick_rows
 from mlsbi._random import make_generator
 from mlsbi.hierarchy import Hierarchy, RowError
 
@@ -88,7 +88,28 @@ def draw_chunk(hierarchy: Hierarchy, chunk: Chunk, seed: int) -> tuple[Tensor, A
     """
     generator = make_generator(seed, "simulate", chunk.level, chunk.index)
     theta, u = hierarchy.draw(CHUNK_ROWS, generator)
-    return theta[: chunk.rows], take_rows(u, chunk.rows)
+    return theta[: chunk.rows], pick_rows(u, slice(chunk.rows))
+
+
+class Draws:
+    """Blocks of draws of a campaign; the last few are kept, as several tasks share one."""
+
+    _KEPT = 4
+
+    def __init__(self, hierarchy: Hierarchy, seed: int) -> None:
+        """Draw from a hierarchy."""
+        self._hierarchy, self._seed = hierarchy, seed
+        self._blocks: dict[tuple[int, int], tuple[Tensor, Any]] = {}
+
+    def block(self, level: int, index: int) -> tuple[Tensor, Any]:
+        """theta and u of a whole block, `CHUNK_ROWS` rows."""
+        found = self._blocks.pop((level, index), None)
+        if found is None:
+            found = draw_chunk(self._hierarchy, Chunk(level, index, CHUNK_ROWS), self._seed)
+            while len(self._blocks) >= self._KEPT:
+                self._blocks.pop(next(iter(self._blocks)))
+        self._blocks[level, index] = found  # last: used most recently
+        return found
 
 
 def run_chunk(hierarchy: Hierarchy, chunk: Chunk, seed: int) -> ChunkResult:

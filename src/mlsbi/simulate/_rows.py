@@ -40,12 +40,14 @@ class Fault:
         kind: `"exception"`, `"non-finite"`, `"shape"`, `"timeout"` or `"died"`.
         message: What went wrong, with the end of a traceback or of a program's output.
         attempts: How often the row was run.
+        cause: The exception itself, where the simulator ran in this process.
     """
 
     simulator: int
     kind: str
     message: str
     attempts: int = 1
+    cause: BaseException | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

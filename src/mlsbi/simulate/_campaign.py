@@ -1,0 +1,202 @@
+"""The loop of a campaign: hand out tasks, take outcomes in, decide what a failure means."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from mlsbi.hierarchy import Hierarchy
+from mlsbi.simulate import _messages as messages
+from mlsbi.simulate._plan import Plan
+from mlsbi.simulate._pool import Pool
+from mlsbi.simulate._rows import FAILED, Fault, Outcome, Task
+from mlsbi.simulate._settle import unit_rows
+from mlsbi.simulate._status_line import Report
+
+__all__ = ["Campaign", "Policy", "Sink"]
+
+_LOGGER = logging.getLogger("mlsbi")
+_PATIENCE = 0.5  # seconds after which finished rows are written although no more came
+
+
+class Sink(Protocol):
+    """Where outcomes go."""
+
+    def status(self, level: int) -> np.ndarray:
+        """Of each row: PENDING, DONE or FAILED."""
+        ...
+
+    def event_shape(self, level: int) -> tuple[int, ...] | None:
+        """Shape of one output of a level's own simulator, None while not known."""
+        ...
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep an outcome, perhaps not at once."""
+        ...
+
+    def flush(self) -> None:
+        """Keep everything that was added, now."""
+        ...
+
+    def reopen(self, level: int, rows: np.ndarray) -> None:
+        """Make failed rows pending again."""
+        ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What failures mean for the campaign.
+
+    Attributes:
+        stop: Whether the first failed row ends it.
+        max_failed: Share of a level's rows that may fail.
+        retries: How often a task is handed out again whose worker was lost.
+        seed: The campaign's seed, for messages.
+        kept: Whether finished rows are in a store, for messages.
+    """
+
+    stop: bool
+    max_failed: float
+    retries: int
+    seed: int
+    kept: bool
+
+
+class Campaign:
+    """Runs the pending rows of a sink to their end."""
+
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        counts: Sequence[int],
+        sink: Sink,
+        pool: Pool,
+        policy: Policy,
+        report: Report,
+    ) -> None:
+        """Put the parts together; `run` does the work."""
+        self._hierarchy, self._counts = hierarchy, counts
+        self._sink, self._pool, self._policy, self._report = sink, pool, policy, report
+        levels = range(hierarchy.num_levels)
+        status = [sink.status(level) for level in levels]
+        units = [unit_rows(hierarchy.levels, level) for level in levels]
+        self._plan = Plan(status, counts, units, slots=pool.slots)
+        self._failed = [int((status[i][: counts[i]] == FAILED).sum()) for i in levels]
+        self._shapes = {i: shape for i in levels if (shape := sink.event_shape(i)) is not None}
+        self._again: deque[Task] = deque()
+        self._lost: dict[bytes, int] = {}
+
+    def run(self) -> None:
+        """Run all rows. Whatever ends it, outcomes that arrived are kept.
+
+        Raises:
+            RuntimeError: If rows failed and the policy says so, or workers are lost for good.
+        """
+        flying: dict[Future[Outcome], Task] = {}
+        try:
+            self._check_failed()
+            while self._submit(flying):
+                done, _ = wait(flying, timeout=_PATIENCE, return_when=FIRST_COMPLETED)
+                if not done:
+                    self._sink.flush()
+                for future in done:
+                    self._take(future, flying.pop(future))
+        except BaseException:
+            self._rescue(flying)
+            raise
+        self._sink.flush()
+
+    def _submit(self, flying: dict[Future[Outcome], Task]) -> bool:
+        """Hand out tasks while there are any and the pool has room; False at the end."""
+        self._plan.slots = self._pool.slots
+        while len(flying) < self._pool.in_flight:
+            task = self._again.popleft() if self._again else self._plan.next()
+            if task is None:
+                break
+            if self._pool.in_flight == 1 and self._plan.seconds(task) > _PATIENCE:
+                self._sink.flush()  # nothing is written while a task runs in this process
+            flying[self._pool.submit(task)] = task
+        return bool(flying)
+
+    def _take(self, future: Future[Outcome], task: Task) -> None:
+        try:
+            outcome = future.result()
+        except Exception as error:
+            self._worker_lost(task, error)
+        else:
+            self._accept(outcome)
+
+    def _accept(self, outcome: Outcome) -> None:
+        outcome = self._same_shapes(outcome)
+        level, failed = outcome.task.level, len(outcome.faults)
+        self._sink.add(outcome)
+        self._plan.learn(outcome)
+        self._report.update(level, int(outcome.ok.sum()), failed, _seconds(outcome))
+        if not failed:
+            return
+        self._failed[level] += failed
+        if self._policy.stop:
+            raise messages.row_failed(outcome, self._hierarchy, self._policy)
+        self._check_failed(outcome)
+
+    def _check_failed(self, outcome: Outcome | None = None) -> None:
+        """End the campaign as soon as too many rows failed, not after days."""
+        for level, (failed, count) in enumerate(zip(self._failed, self._counts, strict=True)):
+            if failed > self._policy.max_failed * count:
+                raise messages.too_many(level, failed, count, outcome, self._policy)
+
+    def _same_shapes(self, outcome: Outcome) -> Outcome:
+        """Outputs that differ in shape from those before them are failures."""
+        level = outcome.task.level
+        for simulator, x in ((level - 1, outcome.x_coarse), (level, outcome.x)):
+            if x is None:
+                continue
+            shape = tuple(x.shape[1:])
+            known = self._shapes.setdefault(simulator, shape)
+            if shape != known:
+                fault = Fault(simulator, "shape", messages.shape_text(shape, known))
+                faults = {**dict.fromkeys(np.flatnonzero(outcome.ok).tolist(), fault)}
+                nothing = np.zeros_like(outcome.ok)
+                return replace(
+                    outcome, ok=nothing, x=None, x_coarse=None, faults=outcome.faults | faults
+                )
+        return outcome
+
+    def _worker_lost(self, task: Task, error: Exception) -> None:
+        """A worker did not return: hand its task out again, in the end row by row."""
+        key = task.rows.tobytes() + bytes([task.level])
+        self._lost[key] = lost = self._lost.get(key, 0) + 1
+        if isinstance(error, BrokenExecutor):
+            raise messages.executor_broken(error, self._policy) from error
+        if lost <= self._policy.retries:
+            self._again.append(task)
+        elif type(error).__name__ != "KilledWorker":  # not the rows' doing
+            raise messages.worker_failed(task, error, self._policy) from error
+        elif len(task) > 1:
+            self._again.extend(Task(task.level, row) for row in task.rows[:, None])
+        else:
+            self._accept(messages.killed(task, error, self._hierarchy, self._policy.seed))
+
+    def _rescue(self, flying: dict[Future[Outcome], Task]) -> None:
+        """Keep outcomes that had arrived when something else ended the campaign."""
+        try:
+            for future in flying:
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    self._sink.add(self._same_shapes(future.result()))
+            self._sink.flush()
+        except Exception:  # the error that ended the campaign is the one to show
+            _LOGGER.exception("finished rows could not be kept")
+
+
+def _seconds(outcome: Outcome) -> float:
+    total = float(np.nansum(outcome.seconds))
+    if outcome.seconds_coarse is not None:
+        total += float(np.nansum(outcome.seconds_coarse))
+    return total
+

@@ -1,0 +1,104 @@
+"""The sink for a campaign without a store: arrays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlsbi.hierarchy import Hierarchy
+from mlsbi.simulate._rows import DONE, FAILED, PENDING, Fault, Outcome
+
+__all__ = ["MemorySink"]
+
+
+class MemorySink:
+    """Keeps what is added; a `Sink`."""
+
+    def __init__(self, hierarchy: Hierarchy, counts: Sequence[int]) -> None:
+        """Room for `counts` rows of each level."""
+        self._levels = [
+            _LevelRows(count, hierarchy.prior.dim, seeds=hierarchy.row_seeds) for count in counts
+        ]
+
+    def status(self, level: int) -> np.ndarray:
+        """Of each row, shape `(n,)`, uint8."""
+        return self._levels[level].status
+
+    def event_shape(self, level: int) -> tuple[int, ...] | None:
+        """Shape of one output of a level's own simulator, None while not known."""
+        return self._levels[level].event_shape("x")
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep an outcome."""
+        self._levels[outcome.task.level].add(outcome)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def reopen(self, level: int, rows: np.ndarray) -> None:
+        """Make failed rows pending again."""
+        self._levels[level].status[rows] = PENDING
+
+    def read(self, level: int, name: str) -> np.ndarray:
+        """An array of all rows of a level that are done, in order."""
+        own = self._levels[level]
+        array, done = own.arrays[name], own.status == DONE
+        return array if done.all() else array[done]
+
+    def failed(self, level: int) -> list[tuple[int, np.ndarray, int | None, Fault]]:
+        """Rows that failed, in order: number, theta, the row's seed, why."""
+        own = self._levels[level]
+        seeds = own.arrays.get("row_seed")
+        return [
+            (
+                row,
+                own.arrays["theta"][row],
+                None if seeds is None else int(seeds[row]),
+                own.faults[row],
+            )
+            for row in np.flatnonzero(own.status == FAILED).tolist()
+        ]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _LevelRows:
+    """Arrays of one level, each made when its shape is known."""
+
+    def __init__(self, count: int, dim: int, *, seeds: bool) -> None:
+        self._count = count
+        self.status = np.zeros(count, dtype=np.uint8)
+        self.faults: dict[int, Fault] = {}
+        self.arrays = {
+            "theta": np.empty((count, dim), dtype=np.float32),
+            "seconds": np.full(count, np.nan, dtype=np.float32),
+        }
+        if seeds:
+            self.arrays["row_seed"] = np.empty(count, dtype=np.int64)
+
+    def event_shape(self, name: str) -> tuple[int, ...] | None:
+        return tuple(self.arrays[name].shape[1:]) if name in self.arrays else None
+
+    def add(self, outcome: Outcome) -> None:
+        rows = outcome.task.rows
+        self._put("theta", rows, outcome.theta)
+        self._put("seconds", rows, outcome.seconds)
+        if outcome.row_seed is not None:
+            self._put("row_seed", rows, outcome.row_seed)
+        good = rows[outcome.ok]
+        for name, values in (("x", outcome.x), ("x_coarse", outcome.x_coarse)):
+            if values is not None:
+                self._put(name, good, values)
+        self.status[rows] = np.where(outcome.ok, DONE, FAILED)
+        for position, fault in outcome.faults.items():
+            self.faults[int(rows[position])] = fault
+
+    def _put(self, name: str, rows: np.ndarray, values: np.ndarray) -> None:
+        if name not in self.arrays:
+            self.arrays[name] = np.empty((self._count, *values.shape[1:]), dtype=values.dtype)
+        if len(rows) == 0:
+            return
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        self.arrays[name][slice(first, last) if last - first == len(rows) else rows] = values

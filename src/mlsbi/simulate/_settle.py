@@ -1,0 +1,211 @@
+"""Run a task to its end: draw its rows, make the calls, retry, narrow a fault down to its row."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlsbi._noise import pick_rows
+from mlsbi.hierarchy import Hierarchy, Level
+from mlsbi.simulate._calls import CallResult, Request, Runner
+from mlsbi.simulate._chunks import CHUNK_ROWS, Draws
+from mlsbi.simulate._rows import Fault, Outcome, Task
+
+__all__ = ["Rules", "run_task", "unit_rows"]
+
+_PIECES = 32  # a batch that failed is cut into so many, and each of these into rows
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What to do about failures.
+
+    Attributes:
+        timeout: Seconds that one run of one simulator may take, or None.
+        retries: How often a row is run again whose process died.
+        retry_faults: Whether the simulator's own failures are retried as often.
+        stop: Whether to return as soon as a row failed for good.
+    """
+
+    timeout: float | None = None
+    retries: int = 2
+    retry_faults: bool = False
+    stop: bool = False
+
+    def retries_of(self, fault: Fault) -> int:
+        """How often a call with this fault is made again."""
+        return self.retries if self.retry_faults or fault.kind == "died" else 0
+
+
+def unit_rows(levels: Sequence[Level], level: int) -> int:
+    """Rows of one call for a level: fixed, so that results do not depend on who ran what.
+
+    Batched simulators get whole batches, cut from the blocks of draws. A pair with a member that
+    runs row by row is run row by row: its expensive member decides how work is shared out.
+
+    Args:
+        levels: All levels.
+        level: Which one.
+
+    Returns:
+        A number from 1 to `CHUNK_ROWS`.
+    """
+    members = levels[max(level - 1, 0) : level + 1]
+    if not all(member.batched for member in members):
+        return 1
+    return min(CHUNK_ROWS, *(member.batch_size or CHUNK_ROWS for member in members), CHUNK_ROWS)
+
+
+def run_task(
+    hierarchy: Hierarchy, task: Task, draws: Draws, runner: Runner, rules: Rules
+) -> Outcome:
+    """Run a task.
+
+    Args:
+        hierarchy: The hierarchy.
+        task: Rows of one block.
+        draws: Where their parameters and noise come from.
+        runner: What makes the calls.
+        rules: What to do about failures.
+
+    Returns:
+        The outcome. With `rules.stop` it may leave out rows of the task that were not run.
+    """
+    block, offsets = int(task.rows[0]) // CHUNK_ROWS, task.rows % CHUNK_ROWS
+    full_theta, full_u = draws.block(task.level, block)
+    index = torch.from_numpy(offsets)
+    theta, u = full_theta[index], pick_rows(full_u, index)
+    groups = _groups(offsets, unit_rows(hierarchy.levels, task.level))
+    settled = _Settling(rules, width=len(task))
+    request = Request(task.level, groups, theta, u, rules.timeout)
+    while request.groups and not settled.stopped:
+        for number, result in runner.run(request):
+            settled.take(task.level, request.groups[number], result)
+            if settled.stopped:
+                break
+        request = replace(request, groups=settled.again())
+    seeds = u.numpy() if hierarchy.row_seeds and isinstance(u, Tensor) else None
+    return settled.outcome(task, theta.numpy(), seeds)
+
+
+def _groups(offsets: np.ndarray, unit: int) -> list[np.ndarray]:
+    """Positions of the rows of each call."""
+    positions = np.arange(len(offsets))
+    if unit == 1:
+        return list(positions[:, None])
+    return np.split(positions, np.flatnonzero(np.diff(offsets // unit)) + 1)
+
+
+@dataclass
+class _Settling:
+    """What is known so far of a task's rows."""
+
+    rules: Rules
+    width: int
+    done: list[tuple[np.ndarray, CallResult]] = field(default_factory=list)
+    faults: dict[int, Fault] = field(default_factory=dict)
+    stopped: bool = False
+    _queue: deque[np.ndarray] = field(default_factory=deque)
+    _attempts: dict[bytes, int] = field(default_factory=dict)
+    _event: tuple[int, ...] | None = None
+
+    def again(self) -> list[np.ndarray]:
+        """Groups to run again; they are handed out once."""
+        groups = list(self._queue)
+        self._queue.clear()
+        return groups
+
+    def take(self, level: int, group: np.ndarray, result: CallResult) -> None:
+        """Take the result of a call in."""
+        if result.fault is not None:
+            self._fault(group, result.fault)
+            return
+        if self._event not in {None, _event(result)}:
+            text = f"returned {_event(result)}, and {self._event} for the rows before"
+            self._fault(group, Fault(level, "shape", text))
+            return
+        self._event = _event(result)
+        bad = _non_finite(level, result)
+        if not bad:
+            self.done.append((group, result))
+            return
+        good = [i for i in range(len(group)) if i not in bad]
+        if good:
+            self.done.append((group[good], _rows_of(result, good)))
+        for i, fault in bad.items():
+            self._fault(group[i : i + 1], fault)
+
+    def _fault(self, group: np.ndarray, fault: Fault) -> None:
+        key = group.tobytes()
+        attempts = self._attempts.get(key, 0) + 1
+        self._attempts[key] = attempts
+        if attempts <= self.rules.retries_of(fault):
+            self._queue.append(group)
+        elif len(group) > 1 and fault.kind != "shape":  # which row a shape comes from is unknown
+            pieces = np.array_split(group, min(_PIECES, len(group)))
+            self._queue.extend(pieces)
+        else:
+            for position in group.tolist():
+                self.faults[position] = replace(fault, attempts=attempts)
+            self.stopped = self.rules.stop
+
+    def outcome(self, task: Task, theta: np.ndarray, seeds: np.ndarray | None) -> Outcome:
+        """All rows that were run, in order."""
+        ok = np.zeros(self.width, dtype=bool)
+        seconds = np.full(self.width, np.nan, dtype=np.float32)
+        coarse = seconds.copy()
+        for group, result in self.done:
+            ok[group], seconds[group], coarse[group] = True, result.seconds, result.seconds_coarse
+        run = ok.copy()
+        run[list(self.faults)] = True
+        number = np.cumsum(run) - 1  # positions after rows that were not run are left out
+        return Outcome(
+            task=task if run.all() else Task(task.level, task.rows[run]),
+            theta=theta[run],
+            row_seed=None if seeds is None else seeds[run],
+            ok=ok[run],
+            x=self._joined("x"),
+            x_coarse=self._joined("x_coarse"),
+            seconds=seconds[run],
+            seconds_coarse=coarse[run] if task.level else None,
+            faults={int(number[p]): fault for p, fault in sorted(self.faults.items())},
+        )
+
+    def _joined(self, name: str) -> np.ndarray | None:
+        parts = [getattr(result, name) for _, result in self.done]
+        if not parts or parts[0] is None:
+            return None
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort(np.concatenate([group for group, _ in self.done]))
+        return np.concatenate(parts)[order]
+
+
+def _event(result: CallResult) -> tuple[int, ...]:
+    """Shapes of one row of both members, in one tuple."""
+    arrays = (result.x_coarse, result.x)
+    return tuple(n for a in arrays if a is not None for n in (*a.shape[1:], -1))
+
+
+def _non_finite(level: int, result: CallResult) -> dict[int, Fault]:
+    """Rows of a call with NaN or infinite values, and which member gave them."""
+    found: dict[int, Fault] = {}
+    for simulator, x in ((level - 1, result.x_coarse), (level, result.x)):
+        if x is None or np.isfinite(x).all():
+            continue
+        flat = np.isfinite(x).reshape(len(x), -1)
+        for i in np.flatnonzero(~flat.all(axis=1)).tolist():
+            count = int((~flat[i]).sum())
+            text = f"returned NaN or infinite values (as float32) in {count} of {flat.shape[1]}"
+            found.setdefault(i, Fault(simulator, "non-finite", text))
+    return found
+
+
+def _rows_of(result: CallResult, rows: list[int]) -> CallResult:
+    coarse = None if result.x_coarse is None else result.x_coarse[rows]
+    return replace(result, x=None if result.x is None else result.x[rows], x_coarse=coarse)

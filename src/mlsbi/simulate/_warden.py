@@ -1,0 +1,262 @@
+"""The warden: a process that forks the one that runs simulators, watches it, and replaces it.
+
+A simulator that hangs or takes its process down must not take anything else with it. The warden
+imports what the simulators need once, then forks; a new fork costs milliseconds. Three processes:
+
+    coordinator (or an executor's worker)  --socket-->  warden  --socket-->  its fork
+
+The warden passes frames on unread, both ways. It learns what the fork is at from memory that they
+share, kills it when a run takes too long, and tells the coordinator how it ended. When the
+coordinator dies, the socket closes: the warden kills its fork and ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import pickle
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any
+
+from mlsbi.simulate._calls import CallResult, Request, request_rows, run_pair
+
+__all__ = ["DONE", "ENDED", "READY", "RESULTS", "RUN", "main"]
+
+# The first byte of a frame says what it is. Coordinator -> fork: RUN. Fork -> coordinator: RESULTS,
+# DONE (results, and the request is finished). Warden -> coordinator: READY, ENDED.
+RUN, RESULTS, DONE, READY, ENDED = b"r", b"p", b"d", b"h", b"x"
+
+_FLUSH = 0.05  # seconds of finished rows that may wait in the fork, and are lost with it
+_IDLE = 120.0  # seconds without work after which a warden ends; the next request starts another
+
+
+class _Now:
+    """What the fork is running: group number, simulator, since when. Shared memory."""
+
+    _LAYOUT = struct.Struct("<qqd")
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, self._LAYOUT.size)
+        self.set(-1, -1)
+
+    def set(self, group: int, simulator: int) -> None:
+        self._memory[:] = self._LAYOUT.pack(group, simulator, time.monotonic())
+
+    def get(self) -> tuple[int, int, float]:
+        return self._LAYOUT.unpack(self._memory[:])
+
+
+def main(descriptor: int) -> None:
+    """Serve the socket with this file descriptor until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
+    coordinator = Connection(descriptor)
+    try:
+        setup, levels = pickle.loads(coordinator.recv_bytes()), coordinator.recv_bytes()
+    except EOFError:
+        return
+    warden = _Warden(coordinator, setup, levels)
+    signal.signal(signal.SIGTERM, lambda *_: warden.end())
+    warden.serve()
+
+
+class _Warden:
+    """See the module's docstring."""
+
+    def __init__(self, coordinator: Connection, setup: dict[str, Any], levels: bytes) -> None:
+        self._coordinator, self._setup = coordinator, setup
+        self._levels: Any = levels
+        self._now = _Now()
+        self._fork: Connection | None = None
+        self._pid = 0
+        self._timeout: float | None = None
+        self._busy = False
+
+    def serve(self) -> None:
+        """Pass frames on until the coordinator is gone."""
+        try:
+            if self._setup["early"]:  # imports happen once, here; see Sandbox
+                self._levels = pickle.loads(self._levels)
+            self._coordinator.send_bytes(READY)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            self._coordinator.send_bytes(READY + text.encode())
+            return
+        try:
+            while self._step():
+                pass
+        except (EOFError, OSError):  # the coordinator is gone
+            pass
+        self.end()
+
+    def end(self) -> None:
+        """Take the fork along, whatever it is doing."""
+        self._kill()
+        os._exit(0)
+
+    def _step(self) -> bool:
+        """Wait for something and deal with it; False after long idleness."""
+        fork, idle = self._fork, not self._busy
+        sources = [self._coordinator] if fork is None else [self._coordinator, fork]
+        ready = wait(sources, timeout=self._patience())
+        if self._coordinator in ready:
+            self._request(self._coordinator.recv_bytes())
+        if fork is not None and fork in ready:
+            self._answer(fork)
+        elif self._overdue():
+            self._stop_overdue()
+        return bool(ready) or not idle
+
+    def _patience(self) -> float:
+        if not self._busy:
+            return _IDLE
+        if self._timeout is None:
+            return 3600.0
+        return max(self._now.get()[2] + self._timeout - time.monotonic(), 0.0) + 0.001
+
+    def _request(self, frame: bytes) -> None:
+        self._timeout = struct.unpack_from("<d", frame, 1)[0]
+        if self._timeout != self._timeout:
+            self._timeout = None
+        if self._fork is None:
+            self._start()
+        self._busy = True
+        self._now.set(-1, -1)
+        try:
+            if self._fork is not None:
+                self._fork.send_bytes(frame)
+        except OSError:
+            pass  # it has just died: the next step finds out
+
+    def _answer(self, fork: Connection) -> None:
+        try:
+            frame = fork.recv_bytes()
+        except (EOFError, OSError):
+            self._report("died")
+            return
+        if frame[:1] == DONE:
+            self._busy = False
+        self._coordinator.send_bytes(frame)
+
+    def _overdue(self) -> bool:
+        group, _, since = self._now.get()
+        running = self._busy and self._timeout is not None and group >= 0
+        return running and time.monotonic() - since > (self._timeout or 0.0)
+
+    def _stop_overdue(self) -> None:
+        seen = self._now.get()
+        self._kill()
+        # The run may have ended in the moment before: then the next one was killed, innocently.
+        self._report("timeout" if self._now.get() == seen else "interrupted")
+
+    def _report(self, kind: str) -> None:
+        """Tell the coordinator that the fork is gone."""
+        status = self._reap()
+        group, simulator, _ = self._now.get()
+        busy, self._busy = self._busy, False
+        if busy:
+            how = _how_it_ended(status)
+            report = {"kind": kind, "group": group, "simulator": simulator, "how": how}
+            self._coordinator.send_bytes(ENDED + pickle.dumps(report))
+
+    def _start(self) -> None:
+        ours, theirs = Pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._pid = os.fork()
+        if self._pid == 0:
+            ours.close()
+            self._coordinator.close()
+            _run_fork(theirs, self._now, self._levels, self._setup)
+        theirs.close()
+        self._fork = ours
+
+    def _kill(self) -> None:
+        """Kill the fork and what it started."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)  # not reaped yet, so the number is its own
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        try:
+            os.killpg(self._pid, signal.SIGKILL)
+        except OSError:
+            pass  # it had not made its group yet, or nothing is left of it
+
+    def _reap(self) -> int:
+        """The wait status of the fork, dead or about to be; what it started goes with it."""
+        if not self._pid:
+            return 0
+        _, status = os.waitpid(self._pid, 0)
+        self._kill_group()
+        if self._fork is not None:
+            self._fork.close()
+        self._fork, self._pid = None, 0
+        return status
+
+
+def _how_it_ended(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return f"killed by {signal.Signals(number).name}"
+        except ValueError:
+            return f"killed by signal {number}"
+    return f"exit code {os.waitstatus_to_exitcode(status)}"
+
+
+def _run_fork(connection: Connection, now: _Now, levels: Any, setup: dict[str, Any]) -> None:
+    """What the fork does, from its first line to its last."""
+    code = 1
+    try:
+        os.setpgid(0, 0)  # so that programs it starts die with it
+        _die_with_parent()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        import torch
+
+        torch.set_num_threads(setup["threads"])
+        if isinstance(levels, bytes):
+            levels = pickle.loads(levels)
+        while True:
+            frame = connection.recv_bytes()
+            _serve_request(pickle.loads(memoryview(frame)[9:]), connection, now, levels)
+    except (EOFError, OSError):
+        code = 0  # the warden is gone
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _die_with_parent() -> None:
+    """On Linux, be killed when the warden dies in a way that lets it do nothing more."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _serve_request(request: Request, connection: Connection, now: _Now, levels: Any) -> None:
+    finished: list[tuple[int, CallResult]] = []
+    last = time.monotonic()
+    for number, group in enumerate(request.groups):
+        if finished and time.monotonic() - last > _FLUSH:
+            connection.send_bytes(RESULTS + pickle.dumps(finished, protocol=5))
+            finished, last = [], time.monotonic()
+        theta, u = request_rows(request, group)
+        result = run_pair(levels, request.level, theta, u, on_start=_noting(now, number))
+        if result.fault is not None:
+            object.__setattr__(result.fault, "cause", None)  # it may not survive pickling
+        finished.append((number, result))
+        now.set(-1, -1)
+    connection.send_bytes(DONE + pickle.dumps(finished, protocol=5))
+
+
+def _noting(now: _Now, group: int) -> Callable[[int], None]:
+    return lambda simulator: now.set(group, simulator)
