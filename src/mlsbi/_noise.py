@@ -9,7 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["check_noise", "clone_noise", "default_noise", "equal_noise", "noise_row", "pick_rows"]
+__all__ = [
+    "check_noise",
+    "clone_noise",
+    "default_noise",
+    "equal_noise",
+    "noise_arrays",
+    "noise_row",
+    "pick_rows",
+]
 
 _REMEDY = "Return a tensor, or a tuple or dict of tensors, each with one row per run."
 
@@ -20,8 +28,8 @@ def default_noise(n: int, generator: torch.Generator) -> Tensor:
     return torch.randint(2**63 - 1, (n,), generator=generator, device=device).cpu()
 
 
-def _map(u: Any, function: Callable[[Tensor], Any]) -> Any:
-    if isinstance(u, Tensor):
+def _map(u: Any, function: Callable[[Any], Any]) -> Any:
+    if isinstance(u, (Tensor, np.ndarray)):
         return function(u)
     if isinstance(u, dict):
         return {key: function(value) for key, value in u.items()}
@@ -65,8 +73,15 @@ def noise_row(u: Any, row: int) -> Any:
     return _map(u, lambda t: _as_numpy(t[row]))
 
 
-def _as_numpy(value: Tensor) -> np.ndarray | int | float | bool:
-    return value.item() if value.ndim == 0 else value.detach().cpu().numpy().copy()
+def noise_arrays(u: Any) -> Any:
+    """The noise as NumPy arrays that share its memory, for `noise_row`."""
+    return _map(u, lambda t: t.detach().cpu().numpy())
+
+
+def _as_numpy(value: Any) -> np.ndarray | int | float | bool:
+    if value.ndim == 0:
+        return value.item()
+    return value.copy() if isinstance(value, np.ndarray) else value.detach().cpu().numpy().copy()
 
 
 def equal_noise(first: Any, second: Any) -> bool:

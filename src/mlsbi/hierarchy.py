@@ -130,6 +130,15 @@ class Level:
             value = np.asarray([value])
         return as_tensor(value, name=f"the output of {self._label()}", finite=False)
 
+    def _array(self, value: Any, *, rows: int) -> np.ndarray:
+        """As `_output`, as an array; of a simulator that runs row by row, a single row's value."""
+        if self.batched:
+            return self._output(value, rows=rows).numpy()
+        if type(value) is np.ndarray and value.ndim and value.size and value.dtype.kind == "f":
+            with np.errstate(over="ignore"):  # what most return, without detours
+                return value[None].astype(np.float32)
+        return self._output([value], rows=1).numpy()
+
     def _stack(self, values: Sequence[Any]) -> Tensor:
         rows = [self._as_output(value) for value in values]
         for i, row in enumerate(rows):

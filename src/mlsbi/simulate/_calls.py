@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlsbi._noise import pick_rows
-from mlsbi.hierarchy import Level, RowError
+from mlsbi._noise import noise_arrays, noise_row, pick_rows
+from mlsbi.hierarchy import Level
 from mlsbi.simulate._rows import Fault
 
-__all__ = ["CallResult", "InProcess", "Request", "Runner", "run_pair"]
+__all__ = ["CallResult", "InProcess", "Inputs", "Request", "Runner", "run_pair"]
 
 _TRACEBACK = 3000  # characters of a traceback that are kept, its end
 
@@ -67,6 +67,27 @@ class Runner(Protocol):
         ...
 
 
+class Inputs:
+    """What simulators get of a request's rows."""
+
+    def __init__(self, request: Request) -> None:
+        """Arrays are made once: row by row they are much quicker to take apart than tensors."""
+        self._theta, self._u = request.theta, request.u
+        self._theta_array, self._u_arrays = request.theta.numpy(), noise_arrays(request.u)
+
+    def batch(self, group: np.ndarray) -> tuple[Tensor, Any]:
+        """theta and u of some rows; views where they follow each other."""
+        first, last = int(group[0]), int(group[-1]) + 1
+        if last - first == len(group):
+            return self._theta[first:last], pick_rows(self._u, slice(first, last))
+        index = torch.from_numpy(group)
+        return self._theta[index], pick_rows(self._u, index)
+
+    def row(self, position: int) -> tuple[np.ndarray, Any]:
+        """theta and u of one row, as arrays or numbers that may be changed in place."""
+        return self._theta_array[position].copy(), noise_row(self._u_arrays, position)
+
+
 class InProcess:
     """Runs simulators right here: nothing to pickle, and a debugger stops in them."""
 
@@ -76,25 +97,16 @@ class InProcess:
 
     def run(self, request: Request) -> Iterator[tuple[int, CallResult]]:
         """See `Runner`. A timeout cannot be kept here; `simulate` asks for another runner then."""
+        inputs = Inputs(request)
         for number, group in enumerate(request.groups):
-            theta, u = request_rows(request, group)
-            yield number, run_pair(self._levels, request.level, theta, u)
-
-
-def request_rows(request: Request, group: np.ndarray) -> tuple[Tensor, Any]:
-    """theta and u of a group; views where the group is a run of rows."""
-    first, last = int(group[0]), int(group[-1]) + 1
-    if last - first == len(group):
-        return request.theta[first:last], pick_rows(request.u, slice(first, last))
-    index = torch.from_numpy(group)
-    return request.theta[index], pick_rows(request.u, index)
+            yield number, run_pair(self._levels, request.level, inputs, group)
 
 
 def run_pair(
     levels: Sequence[Level],
     level: int,
-    theta: Tensor,
-    u: Any,
+    inputs: Inputs,
+    group: np.ndarray,
     *,
     on_start: Callable[[int], None] = lambda simulator: None,
 ) -> CallResult:
@@ -103,8 +115,8 @@ def run_pair(
     Args:
         levels: All levels.
         level: Which one.
-        theta: Parameters, shape `(m, d)`.
-        u: Noise with m rows.
+        inputs: What the simulators get.
+        group: Which rows; a single one if a member of the pair runs row by row.
         on_start: Called with a simulator's level before it runs.
 
     Returns:
@@ -113,28 +125,29 @@ def run_pair(
     coarse, seconds_coarse = None, float("nan")
     if level > 0:
         on_start(level - 1)
-        coarse, seconds_coarse = _run_one(levels, level - 1, theta, u)
+        coarse, seconds_coarse = _run_one(levels, level - 1, inputs, group)
         if isinstance(coarse, Fault):
             return CallResult(fault=coarse)
     on_start(level)
-    fine, seconds = _run_one(levels, level, theta, u)
+    fine, seconds = _run_one(levels, level, inputs, group)
     if isinstance(fine, Fault):
         return CallResult(fault=fine)
-    return CallResult(fine, coarse, seconds / len(theta), seconds_coarse / len(theta))
+    return CallResult(fine, coarse, seconds / len(group), seconds_coarse / len(group))
 
 
 def _run_one(
-    levels: Sequence[Level], level: int, theta: Tensor, u: Any
+    levels: Sequence[Level], level: int, inputs: Inputs, group: np.ndarray
 ) -> tuple[np.ndarray | Fault, float]:
+    own = levels[level]
+    arguments = inputs.batch(group) if own.batched else inputs.row(int(group[0]))
     begin = time.perf_counter()
     try:
-        value = levels[level]._call(theta, u)
+        value = own._call(*arguments) if own.batched else own.simulator(*arguments)
     except (Exception, SystemExit) as error:
-        inner = error.__cause__ if isinstance(error, RowError) and error.__cause__ else error
-        return Fault(level, "exception", _describe(inner), cause=inner), 0.0
+        return Fault(level, "exception", _describe(error), cause=error), 0.0
     seconds = time.perf_counter() - begin
     try:
-        return levels[level]._output(value, rows=len(theta)).numpy(), seconds
+        return own._array(value, rows=len(group)), seconds
     except (TypeError, ValueError) as error:
         return Fault(level, "shape", str(error), cause=error), seconds
 

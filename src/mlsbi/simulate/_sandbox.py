@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import struct
-import subprocess
-import sys
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection, Pipe
 
 import cloudpickle
-import torch
 
 from mlsbi.hierarchy import Level
-from mlsbi.simulate import _warden
 from mlsbi.simulate._calls import CallResult, Request
 from mlsbi.simulate._rows import Fault
+from mlsbi.simulate._warden import DONE, ENDED, RUN
+from mlsbi.simulate._wardens import Warden, lend, take_back
 
 __all__ = ["Sandbox", "SandboxClosedError", "can_isolate", "pickled"]
 
@@ -72,11 +67,10 @@ class Sandbox:
             threads: Threads that torch may use; one keeps results the same on any machine.
         """
         self._levels = levels if isinstance(levels, bytes) else pickled(levels, what="levels")
-        self._environment = dict(environment or {})
+        self._environment = {"OMP_NUM_THREADS": str(threads), **(environment or {})}
         self._threads = threads
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
-        self._finalizer: weakref.finalize[..., Sandbox] | None = None
+        self._warden: Warden | None = None
+        self._running = False
         self._closed = False
 
     def run(self, request: Request) -> Iterator[tuple[int, CallResult]]:
@@ -100,89 +94,58 @@ class Sandbox:
         numbers = list(waiting)
         asked = replace(request, groups=[request.groups[number] for number in numbers])
         timeout = float("nan") if request.timeout is None else request.timeout
-        payload = _warden.RUN + struct.pack("<d", timeout) + pickle.dumps(asked, protocol=5)
+        payload = RUN + struct.pack("<d", timeout) + pickle.dumps(asked, protocol=5)
         try:
-            connection = self._open()
+            self._running = True
+            connection = self._open().connection
             connection.send_bytes(payload)
             while True:
                 frame = connection.recv_bytes()
                 kind, body = frame[:1], memoryview(frame)[1:]
-                if kind == _warden.ENDED:
+                if kind == ENDED:
+                    self._running = False
                     yield from _blame(pickle.loads(body), numbers, request)
                     return
+                self._running = kind != DONE
                 for index, result in pickle.loads(body):
                     yield numbers[index], result
-                if kind == _warden.DONE:
+                if kind == DONE:
                     return
         except (EOFError, OSError) as error:  # the warden is gone
-            self._stop()
+            self._drop()
             if self._closed:
                 raise SandboxClosedError("the sandbox was closed") from error
 
-    def _open(self) -> Connection:
+    def _open(self) -> Warden:
         if self._closed:
             raise SandboxClosedError("the sandbox was closed")
-        if self._process is not None and self._process.poll() is not None:
-            self._stop()  # it ended for want of work, or somebody killed it
-        if self._connection is None:
-            self._start()
-        if self._connection is None:
-            raise EOFError
-        return self._connection
+        if self._warden is not None and not self._warden.alive:
+            self._drop()  # it ended for want of work, or somebody killed it
+        if self._warden is None:
+            self._warden = lend(self._environment)
+            try:
+                self._warden.load(self._levels, threads=self._threads)
+            except RuntimeError:
+                self._drop()
+                raise
+        return self._warden
 
-    def _start(self) -> None:
-        ours, theirs = Pipe()
-        code = "import sys; from mlsbi.simulate._warden import main; main(int(sys.argv[1]))"
-        threads = {"OMP_NUM_THREADS": str(self._threads), "MLSBI_SANDBOX": "1"}
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C in the terminal is not for it
-                env={**os.environ, **threads, "PYTHONPATH": path, **self._environment},
-            )
-        # A sandbox that is forgotten, or that lives until the interpreter ends, leaves nothing.
-        self._finalizer = weakref.finalize(self, _end, self._process)
-        self._connection = ours
-        # Code that has touched a GPU, or that runs threads of its own, must not be loaded before
-        # the fork: each fork loads it then, which makes a restart as slow as its imports.
-        early = not (torch.cuda.is_initialized() or {"jax", "tensorflow"} & set(sys.modules))
-        ours.send_bytes(pickle.dumps({"early": early, "threads": self._threads}))
-        ours.send_bytes(self._levels)
-        answer = ours.recv_bytes()
-        if answer != _warden.READY:
-            self._stop()
-            raise RuntimeError(
-                f"the simulators could not be loaded in another process: {answer[1:].decode()}. "
-                "Import what they need inside them, or run in this process: isolate=False."
-            )
-
-    def _stop(self) -> None:
-        connection, process = self._connection, self._process
-        self._connection = self._process = None
-        if connection is not None:
-            connection.close()
-        if process is not None and self._finalizer is not None:
-            self._finalizer()
+    def _drop(self) -> None:
+        warden, self._warden = self._warden, None
+        if warden is not None:
+            warden.end()
 
     def close(self) -> None:
-        """End its processes at once, whatever they are doing."""
+        """End what runs at once; without anything running, keep the process for later."""
         self._closed = True
-        # A thread that waits for an answer sees the socket close, and cleans up.
-        if self._finalizer is not None:
-            self._finalizer()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """The warden takes its fork along when it is told to end, and when its socket closes."""
-    try:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        warden = self._warden
+        if warden is None:
+            return
+        if self._running:
+            warden.end()  # the thread that waits for an answer sees the socket close
+        else:
+            take_back(warden)
+            self._warden = None
 
 
 def _blame(

@@ -24,16 +24,17 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
-from mlsbi.simulate._calls import CallResult, Request, request_rows, run_pair
+from mlsbi.simulate._calls import CallResult, Inputs, Request, run_pair
 
-__all__ = ["DONE", "ENDED", "READY", "RESULTS", "RUN", "main"]
+__all__ = ["DONE", "ENDED", "READY", "RESULTS", "RUN", "SETUP", "main"]
 
-# The first byte of a frame says what it is. Coordinator -> fork: RUN. Fork -> coordinator: RESULTS,
-# DONE (results, and the request is finished). Warden -> coordinator: READY, ENDED.
-RUN, RESULTS, DONE, READY, ENDED = b"r", b"p", b"d", b"h", b"x"
+# The first byte of a frame says what it is. Coordinator -> warden: SETUP, answered by READY or an
+# error's text. Coordinator -> fork: RUN. Fork -> coordinator: RESULTS, DONE (results, and the
+# request is finished). Warden -> coordinator: ENDED (the fork is gone, and how).
+SETUP, READY, RUN, RESULTS, DONE, ENDED = b"s", b"h", b"r", b"p", b"d", b"x"
 
 _FLUSH = 0.05  # seconds of finished rows that may wait in the fork, and are lost with it
-_IDLE = 120.0  # seconds without work after which a warden ends; the next request starts another
+_IDLE = 60.0  # seconds without work after which a warden ends; the next request starts another
 
 
 class _Now:
@@ -55,12 +56,7 @@ class _Now:
 def main(descriptor: int) -> None:
     """Serve the socket with this file descriptor until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
-    coordinator = Connection(descriptor)
-    try:
-        setup, levels = pickle.loads(coordinator.recv_bytes()), coordinator.recv_bytes()
-    except EOFError:
-        return
-    warden = _Warden(coordinator, setup, levels)
+    warden = _Warden(Connection(descriptor))
     signal.signal(signal.SIGTERM, lambda *_: warden.end())
     warden.serve()
 
@@ -68,9 +64,10 @@ def main(descriptor: int) -> None:
 class _Warden:
     """See the module's docstring."""
 
-    def __init__(self, coordinator: Connection, setup: dict[str, Any], levels: bytes) -> None:
-        self._coordinator, self._setup = coordinator, setup
-        self._levels: Any = levels
+    def __init__(self, coordinator: Connection) -> None:
+        self._coordinator = coordinator
+        self._levels: Any = None
+        self._threads = 1
         self._now = _Now()
         self._fork: Connection | None = None
         self._pid = 0
@@ -80,19 +77,27 @@ class _Warden:
     def serve(self) -> None:
         """Pass frames on until the coordinator is gone."""
         try:
-            if self._setup["early"]:  # imports happen once, here; see Sandbox
-                self._levels = pickle.loads(self._levels)
-            self._coordinator.send_bytes(READY)
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            self._coordinator.send_bytes(READY + text.encode())
-            return
-        try:
             while self._step():
                 pass
         except (EOFError, OSError):  # the coordinator is gone
             pass
         self.end()
+
+    def _load(self, setup: dict[str, Any]) -> None:
+        """Take other simulators than before, which ends the fork that ran those."""
+        self._kill()
+        self._reap()
+        self._threads, self._levels = setup["threads"], setup["levels"]
+        sys.path[:] = setup["path"]
+        try:
+            os.chdir(setup["folder"])
+            if setup["early"]:  # imports happen once, here; see Warden.load
+                self._levels = pickle.loads(self._levels)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            self._coordinator.send_bytes(ENDED + text.encode())
+        else:
+            self._coordinator.send_bytes(READY)
 
     def end(self) -> None:
         """Take the fork along, whatever it is doing."""
@@ -120,6 +125,9 @@ class _Warden:
         return max(self._now.get()[2] + self._timeout - time.monotonic(), 0.0) + 0.001
 
     def _request(self, frame: bytes) -> None:
+        if frame[:1] == SETUP:
+            self._load(pickle.loads(memoryview(frame)[1:]))
+            return
         self._timeout = struct.unpack_from("<d", frame, 1)[0]
         if self._timeout != self._timeout:
             self._timeout = None
@@ -172,7 +180,7 @@ class _Warden:
         if self._pid == 0:
             ours.close()
             self._coordinator.close()
-            _run_fork(theirs, self._now, self._levels, self._setup)
+            _run_fork(theirs, self._now, self._levels, self._threads)
         theirs.close()
         self._fork = ours
 
@@ -210,7 +218,7 @@ def _how_it_ended(status: int) -> str:
     return f"exit code {os.waitstatus_to_exitcode(status)}"
 
 
-def _run_fork(connection: Connection, now: _Now, levels: Any, setup: dict[str, Any]) -> None:
+def _run_fork(connection: Connection, now: _Now, levels: Any, threads: int) -> None:
     """What the fork does, from its first line to its last."""
     code = 1
     try:
@@ -219,7 +227,7 @@ def _run_fork(connection: Connection, now: _Now, levels: Any, setup: dict[str, A
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         import torch
 
-        torch.set_num_threads(setup["threads"])
+        torch.set_num_threads(threads)
         if isinstance(levels, bytes):
             levels = pickle.loads(levels)
         while True:
@@ -245,12 +253,12 @@ def _die_with_parent() -> None:
 def _serve_request(request: Request, connection: Connection, now: _Now, levels: Any) -> None:
     finished: list[tuple[int, CallResult]] = []
     last = time.monotonic()
+    inputs = Inputs(request)
     for number, group in enumerate(request.groups):
         if finished and time.monotonic() - last > _FLUSH:
             connection.send_bytes(RESULTS + pickle.dumps(finished, protocol=5))
             finished, last = [], time.monotonic()
-        theta, u = request_rows(request, group)
-        result = run_pair(levels, request.level, theta, u, on_start=_noting(now, number))
+        result = run_pair(levels, request.level, inputs, group, on_start=_noting(now, number))
         if result.fault is not None:
             object.__setattr__(result.fault, "cause", None)  # it may not survive pickling
         finished.append((number, result))
