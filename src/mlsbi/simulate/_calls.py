@@ -122,7 +122,8 @@ def run_pair(
     Returns:
         The outputs, which may hold NaN, or a fault; nothing that an `Exception` says is raised.
     """
-    coarse, seconds_coarse = None, float("nan")
+    coarse: np.ndarray | Fault | None = None
+    seconds_coarse = float("nan")
     if level > 0:
         on_start(level - 1)
         coarse, seconds_coarse = _run_one(levels, level - 1, inputs, group)

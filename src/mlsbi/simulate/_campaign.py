@@ -199,4 +199,3 @@ def _seconds(outcome: Outcome) -> float:
     if outcome.seconds_coarse is not None:
         total += float(np.nansum(outcome.seconds_coarse))
     return total
-

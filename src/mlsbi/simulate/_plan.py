@@ -39,9 +39,8 @@ class Plan:
             slots: Number of workers.
         """
         self.slots = slots
-        self._levels = [
-            _Level(level, status[level], counts[level], units[level]) for level in range(len(counts))
-        ]
+        of_levels = zip(status, counts, units, strict=True)
+        self._levels = [_Level(level, *of_level) for level, of_level in enumerate(of_levels)]
 
     @property
     def left(self) -> tuple[int, ...]:

@@ -102,9 +102,7 @@ class _Inline:
 
     def submit(self, task: Task) -> Future[Outcome]:
         future: Future[Outcome] = Future()
-        future.set_result(
-            run_task(self._hierarchy, task, self._draws, self._runner, self._rules)
-        )
+        future.set_result(run_task(self._hierarchy, task, self._draws, self._runner, self._rules))
         return future
 
     def close(self) -> None:

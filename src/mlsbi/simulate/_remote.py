@@ -74,9 +74,7 @@ def run_remote(job: Job, task: Task) -> Outcome:
         loaded = _own.loaded = _load(job)
     outcome = run_task(loaded.hierarchy, task, loaded.draws, loaded.runner, job.rules)
     for position, fault in outcome.faults.items():  # exceptions may not survive pickling
-        outcome.faults[position] = Fault(
-            fault.simulator, fault.kind, fault.message, fault.attempts
-        )
+        outcome.faults[position] = Fault(fault.simulator, fault.kind, fault.message, fault.attempts)
     return outcome
 
 
