@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from torch import Tensor
 from mlsbi._checks import as_tensor, check_positive
 from mlsbi.prior import Prior
 
-__all__ = ["check_costs", "check_levels", "row_index"]
+__all__ = ["check_costs", "check_levels", "check_stored", "warn_dropped"]
 
 _ENTRY = "Give (theta, x) for level 0 and (theta, x_coarse, x) for every level above."
 
@@ -58,21 +60,43 @@ def check_levels(
         raise ValueError(f"levels must have at least one entry; got none. {_ENTRY}")
     checked, dropped = [], []
     for level, entry in enumerate(levels):
-        runs, bad_rows = _check_level(prior, entry, level=level, drop=drop)
+        runs, bad_rows = _check_entry(prior, entry, level=level, drop=drop)
         checked.append(runs)
         dropped.append(bad_rows)
     _check_event_shapes(checked)
-    if any(dropped):
-        counts = ", ".join(f"level {level}: {count}" for level, count in enumerate(dropped))
-        warnings.warn(
-            f"left out runs with NaN or infinite values ({counts}). If runs fail more often in "
-            "some part of the parameter space, dropping them biases the posterior there.",
-            stacklevel=3,
-        )
+    warn_dropped(dropped, [len(r[0]) + bad for r, bad in zip(checked, dropped, strict=True)])
     return checked, tuple(dropped)
 
 
-def _check_level(prior: Prior, entry: Any, *, level: int, drop: bool) -> tuple[LevelRuns, int]:
+def warn_dropped(counts: Sequence[int], n: Sequence[int]) -> None:
+    """Warn that runs were left out, if any were.
+
+    Args:
+        counts: Number of runs left out of each level.
+        n: Number of runs of each level, those left out included.
+    """
+    if not any(counts):
+        return
+    pairs = enumerate(zip(counts, n, strict=True))
+    found = ", ".join(f"level {level}: {count} of {total}" for level, (count, total) in pairs)
+    warnings.warn(
+        f"left out runs that failed or gave NaN or infinite values ({found}). If runs fail more "
+        "often in some part of the parameter space, dropping them biases the posterior there: "
+        "compare theta of the runs left out with the prior.",
+        stacklevel=_depth_of_caller(),
+    )
+
+
+def _depth_of_caller() -> int:
+    """Frames from `warn_dropped` to the first that is not this package's."""
+    package = str(Path(__file__).parent)
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        depth, frame = depth + 1, frame.f_back
+    return depth
+
+
+def _check_entry(prior: Prior, entry: Any, *, level: int, drop: bool) -> tuple[LevelRuns, int]:
     names = ("theta", "x") if level == 0 else ("theta", "x_coarse", "x")
     where = f"levels[{level}]"
     if not isinstance(entry, (list, tuple)):
@@ -158,34 +182,37 @@ def _check_event_shapes(levels: Sequence[LevelRuns]) -> None:
             )
 
 
-def row_index(rows: Any, *, count: int, name: str) -> Tensor | None:
-    """Row numbers in `[0, count)`, int64, from integers or a boolean mask; None stays None."""
-    if rows is None:
-        return None
-    index = as_tensor(
-        rows,
-        name=name,
-        ndim=1,
-        dtype=None,
-        finite=False,
-        remedy="Pass row numbers or a boolean mask.",
-    ).cpu()
-    if index.numel() == 0:
-        raise ValueError(f"{name} must keep at least 1 row; got none. Pass row numbers or None.")
-    if index.dtype == torch.bool:
-        if len(index) != count:
-            raise ValueError(
-                f"{name} must have one entry a row, {count}; got {len(index)}. Pass a mask of that "
-                "length, or row numbers."
-            )
-        if not bool(index.any()):
-            raise ValueError(f"{name} must keep at least 1 row; got none. Set some entries True.")
-        return index.nonzero().flatten()
-    if index.is_floating_point():
-        raise TypeError(f"{name} must hold integers; got {index.dtype}. Pass row numbers.")
-    if int(index.min()) < 0 or int(index.max()) >= count:
+def check_stored(
+    values: Tensor, shape: tuple[int, ...], *, name: str, where: str, prior: Prior
+) -> Tensor:
+    """Refuse rows of a campaign's store that cannot be what was written.
+
+    Args:
+        values: The rows.
+        shape: Their shape as the store states it.
+        name: `"theta"`, `"x"` or `"x_coarse"`.
+        where: Store and level, for messages.
+        prior: Where theta must lie.
+
+    Returns:
+        The rows.
+
+    Raises:
+        ValueError: If the shape is another, a value is not finite, or theta leaves the support.
+    """
+    if name == "theta" and tuple(values.shape) != shape:
         raise ValueError(
-            f"{name} must lie in [0, {count}); got {int(index.min())} to {int(index.max())}. Pass "
-            "row numbers of this level."
+            f"{where}: theta has shape {tuple(values.shape)}, and the prior {prior.dim} "
+            "parameter(s). Pass the prior that the campaign was run with."
         )
-    return index.long()
+    bad = ~torch.isfinite(values).reshape(len(values), -1).all(dim=1)
+    if tuple(values.shape) != shape or values.dtype != torch.float32 or bool(bad.any()):
+        raise ValueError(
+            f"{where}: {name} of finished rows must be finite, float32, of shape {shape}; got "
+            f"{values.dtype} of shape {tuple(values.shape)} with {int(bad.sum())} rows that are "
+            "not finite. The store is damaged: call simulate again with the same arguments, which "
+            "runs only the damaged rows again."
+        )
+    if name == "theta":
+        _check_support(prior, values, where=where)
+    return values

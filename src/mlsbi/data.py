@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from mlsbi._checks import (
-    check_count,
-    check_fraction,
-    check_option,
-    check_seed,
-    check_type,
-)
-from mlsbi._data_checks import check_costs, check_levels, row_index
-from mlsbi._random import make_generator
+from mlsbi._checks import check_option
+from mlsbi._data_checks import check_costs, check_levels
+from mlsbi._data_rows import check_level, row_picks, split_picks
+from mlsbi._runs import AnyRuns, as_runs, describe_runs, open_runs
+from mlsbi._stored import failures_since
+from mlsbi.failures import Failure
 from mlsbi.prior import Prior, as_prior
 
-__all__ = ["MultilevelData"]
+if TYPE_CHECKING:
+    from mlsbi.simulate._store import StoreReader
+
+__all__ = ["MultilevelData", "from_store"]
 
 
 class MultilevelData:
@@ -28,16 +27,19 @@ class MultilevelData:
 
     Level 0 holds runs `(theta, x)`. Level l >= 1 holds coupled pairs `(theta, x_coarse, x)`: levels
     l-1 and l run with the same theta and the same noise. All tensors are float32 on the CPU; treat
-    them as read-only. Make one with `from_arrays`, `load` or `mlsbi.simulate`.
+    them as read-only. Make one with `from_arrays`, `load` or `mlsbi.simulate`. Large sets in a
+    campaign's store stay there: each array is read when it is first used.
     """
 
     def __init__(
         self,
         prior: Prior,
-        levels: Sequence[tuple[Tensor, Tensor | None, Tensor]],
+        levels: Sequence[AnyRuns | tuple[Tensor, Tensor | None, Tensor]],
         *,
         costs: tuple[float, ...] | None,
         dropped: tuple[int, ...],
+        failures: Sequence[Failure] = (),
+        seconds: Sequence[float | None] | None = None,
     ) -> None:
         """Hold tensors that are valid already; use `from_arrays` for anything else.
 
@@ -46,11 +48,15 @@ class MultilevelData:
             levels: `(theta, x_coarse, x)` of each level, `x_coarse` None at level 0.
             costs: Cost of one run of each level.
             dropped: Number of invalid runs left out of each level.
+            failures: Why they were left out, where that is known.
+            seconds: Mean wall-clock time of one run of each level.
         """
         self._prior = prior
-        self._levels = tuple(levels)
+        self._levels = tuple(as_runs(runs) for runs in levels)
         self._costs = costs
         self._dropped = dropped
+        self._failures = failures
+        self._seconds = seconds
 
     @classmethod
     def from_arrays(
@@ -93,7 +99,7 @@ class MultilevelData:
     @property
     def n(self) -> tuple[int, ...]:
         """Number of runs (level 0) or pairs (levels above) of each level."""
-        return tuple(len(theta) for theta, _, _ in self._levels)
+        return tuple(len(runs) for runs in self._levels)
 
     @property
     def num_levels(self) -> int:
@@ -124,6 +130,16 @@ class MultilevelData:
         """Number of invalid runs or pairs that were left out of each level."""
         return self._dropped
 
+    @property
+    def failures(self) -> Sequence[Failure]:
+        """Runs of a campaign that failed; empty for arrays of your own."""
+        return self._failures
+
+    @property
+    def seconds(self) -> tuple[float | None, ...] | None:
+        """Mean wall-clock seconds of one run of each level's own simulator, where known."""
+        return None if self._seconds is None else tuple(self._seconds)
+
     def theta(self, level: int) -> Tensor:
         """Parameters of a level, shape `(n_l, d)`.
 
@@ -131,7 +147,7 @@ class MultilevelData:
             TypeError: If `level` is not an integer.
             ValueError: If there is no such level.
         """
-        return self._levels[self._check_level(level)][0]
+        return self._runs(level).theta
 
     def x(self, level: int) -> Tensor:
         """Outputs of a level's own simulator, shape `(n_l, *event_l)`.
@@ -140,7 +156,7 @@ class MultilevelData:
             TypeError: If `level` is not an integer.
             ValueError: If there is no such level.
         """
-        return self._levels[self._check_level(level)][2]
+        return self._runs(level).x
 
     def x_coarse(self, level: int) -> Tensor:
         """The lower member of a level's pairs: outputs of level l-1, shape `(n_l, *event_{l-1})`.
@@ -149,7 +165,7 @@ class MultilevelData:
             TypeError: If `level` is not an integer.
             ValueError: If there is no such level, or it is level 0.
         """
-        coarse = self._levels[self._check_level(level)][1]
+        coarse = self._runs(level).x_coarse
         if coarse is None:
             raise ValueError(
                 "level must be at least 1 for x_coarse; got 0. Level 0 has no level below it: use "
@@ -164,16 +180,10 @@ class MultilevelData:
             TypeError: If `level` is not an integer.
             ValueError: If there is no such level.
         """
-        return tuple(self.x(level).shape[1:])
+        return self._runs(level).event_shape
 
-    def _check_level(self, level: int) -> int:
-        number = check_count(level, name="level", minimum=0)
-        if number >= self.num_levels:
-            raise ValueError(
-                f"level must be below {self.num_levels}; got {number}. Levels run from 0 "
-                f"(coarsest) to {self.num_levels - 1} (finest)."
-            )
-        return number
+    def _runs(self, level: int) -> AnyRuns:
+        return self._levels[check_level(level, num_levels=self.num_levels)]
 
     def subset(self, rows: Sequence[Any]) -> MultilevelData:
         """Some rows of each level; pairs stay together.
@@ -189,24 +199,24 @@ class MultilevelData:
             TypeError: If `rows` or an entry has the wrong type.
             ValueError: If there is not one entry a level, or an entry is empty or out of range.
         """
-        check_type(rows, (list, tuple), name="rows", remedy="Pass a list with one entry a level.")
-        if len(rows) != self.num_levels:
-            raise ValueError(
-                f"rows must have one entry a level, {self.num_levels}; got {len(rows)}. Use None "
-                "for a level that is kept whole."
-            )
-        picks = [
-            row_index(r, count=n, name=f"rows[{level}]")
-            for level, (r, n) in enumerate(zip(rows, self.n, strict=True))
-        ]
-        return self._pick(picks)
+        return self._pick(row_picks(rows, counts=self.n))
 
     def _pick(self, picks: Sequence[Tensor | None]) -> MultilevelData:
-        levels = []
-        for (theta, coarse, x), pick in zip(self._levels, picks, strict=True):
-            rows = slice(None) if pick is None else pick
-            levels.append((theta[rows], None if coarse is None else coarse[rows], x[rows]))
-        return MultilevelData(self._prior, levels, costs=self._costs, dropped=self._dropped)
+        levels = [runs.pick(pick) for runs, pick in zip(self._levels, picks, strict=True)]
+        return self._with(levels)
+
+    def _with(self, levels: Sequence[AnyRuns]) -> MultilevelData:
+        """The same but for the runs, of all levels or of the finest ones."""
+        first = self.num_levels - len(levels)
+        keep = slice(first, None)
+        return MultilevelData(
+            self._prior,
+            levels,
+            costs=None if self._costs is None else self._costs[keep],
+            dropped=self._dropped[keep],
+            failures=failures_since(first, self._failures),
+            seconds=None if self._seconds is None else self._seconds[keep],
+        )
 
     def split(self, fraction: float, *, seed: int) -> tuple[MultilevelData, MultilevelData]:
         """Split every level at random into two parts; pairs stay together.
@@ -223,28 +233,12 @@ class MultilevelData:
             TypeError: If an argument has the wrong type.
             ValueError: If `fraction` or `seed` is out of range, or a level has a single row.
         """
-        fraction = check_fraction(fraction, name="fraction")
-        seed = check_seed(seed)
-        first, second = [], []
-        for level, n in enumerate(self.n):
-            if n < 2:
-                raise ValueError(
-                    f"data must have at least 2 rows at every level to be split; level {level} has "
-                    f"{n}. Add runs to that level."
-                )
-            count = min(max(round(fraction * n), 1), n - 1)
-            order = torch.randperm(n, generator=make_generator(seed, "split", level))
-            first.append(order[:count].sort().values)
-            second.append(order[count:].sort().values)
+        first, second = split_picks(self.n, fraction, seed=seed)
         return self._pick(first), self._pick(second)
 
     def top(self) -> MultilevelData:
         """The runs of the finest level alone, as a data set with one level."""
-        theta, _, x = self._levels[-1]
-        costs = None if self._costs is None else self._costs[-1:]
-        return MultilevelData(
-            self._prior, [(theta, None, x)], costs=costs, dropped=self._dropped[-1:]
-        )
+        return self._with([self._levels[-1].unpaired()])
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the data to a Zarr (version 3) folder, whole or not at all.
@@ -263,10 +257,10 @@ class MultilevelData:
 
     @staticmethod
     def load(path: str | os.PathLike[str], *, prior: Any = None) -> MultilevelData:
-        """Read data that `save` wrote, bit for bit.
+        """Read data that `save` wrote, bit for bit, or what a campaign has finished so far.
 
         Args:
-            path: The folder.
+            path: The folder; or a campaign's store, which may be written meanwhile.
             prior: Replaces the stored prior; needed where that is a custom distribution.
 
         Returns:
@@ -276,6 +270,7 @@ class MultilevelData:
             TypeError: If an argument has the wrong type.
             ValueError: If there is no such folder.
             ValueError: If it does not hold saved data, or the prior cannot be rebuilt.
+            ValueError: If it is a store without finished rows at a level.
         """
         from mlsbi.data_io import load_data
 
@@ -283,14 +278,19 @@ class MultilevelData:
 
     def __repr__(self) -> str:
         lines = [f"MultilevelData({self.num_levels} level(s), {self.theta_dim} parameter(s))"]
-        for level, n in enumerate(self.n):
-            kind = "runs" if level == 0 else "pairs"
-            line = f"  level {level}: {n} {kind}, x {self.event_shape(level)}"
-            if self._costs is not None:
-                line += f", cost {self._costs[level]:g} a run"
-            if self._dropped[level]:
-                line += f", {self._dropped[level]} dropped"
-            lines.append(line)
+        lines += describe_runs(self._levels, self._costs, self._dropped)
         if self.cost is not None:
             lines.append(f"  total cost {self.cost:g}")
         return "\n".join(lines)
+
+
+def from_store(
+    store: StoreReader | str | os.PathLike[str],
+    *,
+    prior: Prior,
+    n: Sequence[int] | None = None,
+    eager_bytes: int = 64 * 2**20,
+) -> MultilevelData:
+    """Finished rows of a campaign's store; see `mlsbi._runs.open_runs` for the arguments."""
+    levels, facts = open_runs(store, prior=prior, n=n, eager_bytes=eager_bytes)
+    return MultilevelData(prior, levels, **facts)

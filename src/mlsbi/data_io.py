@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlsbi._checks import check_type
+from mlsbi._data_checks import warn_dropped
 from mlsbi._folders import as_folder, written_whole
-from mlsbi.data import MultilevelData
-from mlsbi.prior import Prior
+from mlsbi.data import MultilevelData, from_store
+from mlsbi.failures import Failure
+from mlsbi.prior import Prior, as_prior
 
 if TYPE_CHECKING:
     import zarr
@@ -21,6 +23,8 @@ __all__ = ["FORMAT_VERSION", "load_data", "save_data"]
 
 FORMAT_VERSION = 1
 _FORMAT = "mlsbi.MultilevelData"
+_CAMPAIGN = "mlsbi.campaign"
+_FAILURES = 1000  # that are saved with the data; a campaign's store has all of them
 
 
 def save_data(data: MultilevelData, path: str | os.PathLike[str], *, overwrite: bool) -> None:
@@ -66,6 +70,10 @@ def _write(data: MultilevelData, folder: Path) -> None:
             "costs": None if data.costs is None else list(data.costs),
             "dropped": list(data.dropped),
             "prior": data.prior.to_dict(),
+            "seconds": None if data.seconds is None else list(data.seconds),
+            "failures": [failure.to_dict() for failure in data.failures[:_FAILURES]],
+            # as dropped counts them, too, in a set that was saved with only the first before
+            "num_failures": max(len(data.failures), sum(data.dropped) if data.failures else 0),
         }
     )
 
@@ -75,7 +83,8 @@ def _open(folder: Path) -> zarr.Group:
 
     if not folder.is_dir():
         raise ValueError(
-            f"path {str(folder)!r} is not a folder. Pass the path given to MultilevelData.save."
+            f"path {str(folder)!r} is not a folder. Pass the path given to MultilevelData.save, "
+            "or a campaign's store."
         )
     try:
         return zarr.open_group(str(folder), mode="r", zarr_format=3)
@@ -86,12 +95,17 @@ def _open(folder: Path) -> zarr.Group:
 def _not_ours(folder: Path, found: str) -> ValueError:
     return ValueError(
         f"path {str(folder)!r} does not hold saved data ({found}). Pass a folder written by "
-        "MultilevelData.save."
+        "MultilevelData.save, or a campaign's store."
     )
 
 
 def _read_attributes(folder: Path) -> dict[str, Any]:
-    attributes = dict(_open(folder).attrs)
+    attributes: dict[str, Any] = dict(_open(folder).attrs)
+    _check_format(folder, attributes)
+    return attributes
+
+
+def _check_format(folder: Path, attributes: Mapping[str, Any]) -> None:
     if attributes.get("format") != _FORMAT:
         raise _not_ours(folder, f"its format is {attributes.get('format')!r}")
     if attributes.get("format_version") != FORMAT_VERSION:
@@ -99,26 +113,53 @@ def _read_attributes(folder: Path) -> dict[str, Any]:
             f"path {str(folder)!r} has format version {attributes.get('format_version')}; this "
             f"mlsbi reads version {FORMAT_VERSION}. Use the version of mlsbi that wrote it."
         )
-    return attributes
 
 
 def load_data(path: str | os.PathLike[str], *, prior: Any) -> MultilevelData:
     """Read data and validate them again; see `MultilevelData.load`."""
     folder = as_folder(path)
-    attributes = _read_attributes(folder)
+    attributes: dict[str, Any] = dict(_open(folder).attrs)
+    if attributes.get("format") == _CAMPAIGN:
+        return _load_campaign(folder, prior)
+    _check_format(folder, attributes)
     own_prior = prior if prior is not None else _stored_prior(attributes)
     root = _open(folder)
     try:
         levels = [_read_level(root, level, n) for level, n in enumerate(attributes["n"])]
         dropped = tuple(int(count) for count in attributes["dropped"])
         costs = attributes["costs"]
+        failures = tuple(Failure.from_dict(f) for f in attributes.get("failures", ()))
+        seconds = attributes.get("seconds")
     except Exception as error:
         raise _not_ours(folder, f"it is damaged: {type(error).__name__}: {error}") from error
     data = MultilevelData.from_arrays(own_prior, levels, costs=costs)
     runs = [
         (data.theta(i), data.x_coarse(i) if i else None, data.x(i)) for i in range(data.num_levels)
     ]
-    return MultilevelData(data.prior, runs, costs=data.costs, dropped=dropped)
+    return MultilevelData(
+        data.prior,
+        runs,
+        costs=data.costs,
+        dropped=dropped,
+        failures=failures,
+        seconds=None if seconds is None else tuple(seconds),
+    )
+
+
+def _load_campaign(folder: Path, prior: Any) -> MultilevelData:
+    """Rows that a campaign has finished so far."""
+    from mlsbi.simulate._store import read_store
+
+    reader = read_store(folder)
+    own_prior = as_prior(prior) if prior is not None else _campaign_prior(reader.manifest)
+    data = from_store(reader, prior=own_prior)
+    pairs = zip(data.n, data.dropped, strict=True)
+    warn_dropped(data.dropped, [done + failed for done, failed in pairs])
+    return data
+
+
+def _campaign_prior(manifest: Mapping[str, Any]) -> Prior:
+    return Prior.from_dict(manifest["prior"]["description"])
 
 
 def _stored_prior(attributes: Mapping[str, Any]) -> Prior:

@@ -1,0 +1,140 @@
+"""What else a campaign's store says of its runs, read when it is first used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from mlsbi.failures import Failure
+
+if TYPE_CHECKING:
+    from mlsbi.simulate._store import StoreReader
+
+__all__ = ["Source", "StoredFailures", "StoredSeconds", "failures_since"]
+
+_PIECE = 1 << 20  # rows of which the seconds are read at once
+
+
+class Source:
+    """A store to read from. A pickle holds its path only, and opens it again when it is used."""
+
+    def __init__(self, store: StoreReader | str | os.PathLike[str]) -> None:
+        """Take a reader, or open a path."""
+        self._reader: StoreReader | None = None
+        if isinstance(store, (str, os.PathLike)):
+            self.path = Path(store).absolute()
+        else:
+            self.path, self._reader = Path(store.path).absolute(), store
+
+    @property
+    def reader(self) -> StoreReader:
+        """The reader."""
+        if self._reader is None:
+            from mlsbi.simulate._store import read_store  # it imports this module
+
+            self._reader = read_store(self.path)
+        return self._reader
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_reader": None}
+
+
+class StoredFailures(Sequence[Failure]):
+    """Failed rows of a store, read when they are first used."""
+
+    def __init__(self, source: Source, failed: Mapping[int, np.ndarray]) -> None:
+        """Name the rows; nothing is read.
+
+        Args:
+            source: The store.
+            failed: Rows that failed, ascending, by level.
+        """
+        self._source, self._failed = source, dict(failed)
+        self._records: tuple[Failure, ...] | None = None
+
+    def since(self, level: int) -> StoredFailures:
+        """Those of a level and of the levels above it."""
+        kept = {own: rows for own, rows in self._failed.items() if own >= level}
+        return StoredFailures(self._source, kept)
+
+    def _all(self) -> tuple[Failure, ...]:
+        if self._records is None:
+            reader = self._source.reader
+            wanted = {level: set(rows.tolist()) for level, rows in self._failed.items()}
+            self._records = tuple(
+                Failure.from_dict(record, seed=reader.manifest["seed"])
+                for record in reader.failures()
+                if record["row"] in wanted.get(record["level"], ())
+            )
+        return self._records
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    @overload
+    def __getitem__(self, index: int) -> Failure: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Failure, ...]: ...
+    def __getitem__(self, index: int | slice) -> Failure | tuple[Failure, ...]:
+        return self._all()[index]
+
+    def __repr__(self) -> str:
+        count = sum(len(rows) for rows in self._failed.values())
+        return f"<{count} failures in store {str(self._source.path)!r}>"
+
+
+class StoredSeconds(Sequence["float | None"]):
+    """Mean wall-clock time of a run of each level's own simulator, read when first used."""
+
+    def __init__(self, source: Source, rows: Sequence[tuple[int, range | np.ndarray]]) -> None:
+        """Name the rows; nothing is read.
+
+        Args:
+            source: The store.
+            rows: Levels with their rows that are done, ascending.
+        """
+        self._source, self._rows = source, tuple(rows)
+        self._means: tuple[float | None, ...] | None = None
+
+    def _all(self) -> tuple[float | None, ...]:
+        if self._means is None:
+            self._means = tuple(self._mean(level, rows) for level, rows in self._rows)
+        return self._means
+
+    def _mean(self, level: int, rows: range | np.ndarray) -> float | None:
+        total, count = 0.0, 0
+        for piece in _pieces(rows):
+            seconds = self._source.reader.read(level, "seconds", piece).astype(np.float64)
+            known = seconds[np.isfinite(seconds)]
+            total, count = total + float(known.sum()), count + len(known)
+        return total / count if count else None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> float | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[float | None]: ...
+    def __getitem__(self, index: int | slice) -> float | Sequence[float | None] | None:
+        if isinstance(index, slice):
+            return StoredSeconds(self._source, self._rows[index])
+        return self._all()[index]
+
+
+def _pieces(rows: range | np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), _PIECE):
+        yield np.asarray(rows[start : start + _PIECE], dtype=np.int64)
+
+
+def failures_since(level: int, failures: Sequence[Failure]) -> Sequence[Failure]:
+    """Failures of a level and of the levels above it."""
+    if level == 0:
+        return failures
+    if isinstance(failures, StoredFailures):
+        return failures.since(level)
+    return tuple(failure for failure in failures if failure.level >= level)
