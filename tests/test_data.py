@@ -143,7 +143,9 @@ def test_dropping_a_member_drops_its_pair_and_warns_with_counts():
     levels[1] = tuple(a.clone() for a in levels[1])
     levels[1][1][2, 0] = np.nan
     levels[1][2][4, 1] = np.inf
-    with pytest.warns(UserWarning, match=r"level 0: 1 of 12, level 1: 2 of 6, level 2: 0 of 4.*bias") as caught:
+    with pytest.warns(
+        UserWarning, match=r"level 0: 1 of 12, level 1: 2 of 6, level 2: 0 of 4.*bias"
+    ) as caught:
         data = MultilevelData.from_arrays(PRIOR, levels, on_invalid="drop")
     assert caught[0].filename == __file__
     assert data.n == (11, 4, 4)
