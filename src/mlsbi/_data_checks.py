@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -89,7 +90,7 @@ def warn_dropped(counts: Sequence[int], n: Sequence[int]) -> None:
 
 def _depth_of_caller() -> int:
     """Frames from `warn_dropped` to the first that is not this package's."""
-    package = str(Path(__file__).parent)
+    package = str(Path(__file__).parent) + os.sep
     depth, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         depth, frame = depth + 1, frame.f_back

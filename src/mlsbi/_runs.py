@@ -147,7 +147,7 @@ class StoredRuns:
     def _array(self, name: str, event: tuple[int, ...]) -> Tensor:
         if name not in self._arrays:
             where = f"store {str(self._source.path)!r}, level {self._level}"
-            values = torch.from_numpy(self._read(name))
+            values = torch.from_numpy(np.require(self._read(name), requirements=["C", "W"]))
             self._arrays[name] = check_stored(
                 values, (len(self), *event), name=name, where=where, prior=self._prior
             )
