@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mlsbi._data_checks import check_costs, check_stored
-from mlsbi._stored import Source, StoredFailures, StoredSeconds
+from mlsbi._stored import Source, StoredFailures, StoredSeconds, row_numbers
 from mlsbi.failures import Failure
 from mlsbi.prior import Prior
 
@@ -124,7 +124,7 @@ class StoredRuns:
         """Some rows, by their numbers; None for all. Arrays that were read are not read again."""
         if index is None:
             return self
-        rows = np.asarray(self._rows)[index.numpy()]
+        rows = row_numbers(self._rows)[index.numpy()]
         part = StoredRuns(self._source, self._level, rows, self._prior, paired=self._paired)
         part._arrays = {name: array[index] for name, array in self._arrays.items()}
         return part
@@ -155,7 +155,7 @@ class StoredRuns:
 
     def _read(self, name: str) -> np.ndarray:
         """Rows in their order, from a store that is read in its own order, each row once."""
-        read, rows = self._source.reader.read, np.asarray(self._rows, dtype=np.int64)
+        read, rows = self._source.reader.read, row_numbers(self._rows)
         if len(rows) < 2 or bool((rows[1:] > rows[:-1]).all()):
             return read(self._level, name, rows)
         ascending, place = np.unique(rows, return_inverse=True)

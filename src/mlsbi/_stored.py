@@ -14,7 +14,7 @@ from mlsbi.failures import Failure
 if TYPE_CHECKING:
     from mlsbi.simulate._store import StoreReader
 
-__all__ = ["Source", "StoredFailures", "StoredSeconds", "failures_since"]
+__all__ = ["Source", "StoredFailures", "StoredSeconds", "failures_since", "row_numbers"]
 
 _PIECE = 1 << 20  # rows of which the seconds are read at once
 
@@ -128,7 +128,14 @@ class StoredSeconds(Sequence["float | None"]):
 
 def _pieces(rows: range | np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, len(rows), _PIECE):
-        yield np.asarray(rows[start : start + _PIECE], dtype=np.int64)
+        yield row_numbers(rows[start : start + _PIECE])
+
+
+def row_numbers(rows: range | np.ndarray) -> np.ndarray:
+    """Rows as an array, int64."""
+    if isinstance(rows, range):  # `asarray` takes it apart number by number: a second a million
+        return np.arange(rows.start, rows.stop, dtype=np.int64)
+    return rows
 
 
 def failures_since(level: int, failures: Sequence[Failure]) -> Sequence[Failure]:

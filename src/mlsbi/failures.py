@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mlsbi._checks import check_type
-from mlsbi._noise import noise_row, pick_rows
+from mlsbi._noise import noise_row
 from mlsbi.hierarchy import Hierarchy
 
 __all__ = ["Failure"]
@@ -71,14 +71,11 @@ class Failure:
 
     def _draw(self, hierarchy: Hierarchy) -> tuple[Tensor, Any]:
         """Draw the row, theta and u with one row, checked against what the campaign noted."""
-        from mlsbi.simulate._chunks import CHUNK_ROWS, Chunk, draw_chunk  # it imports this module
+        from mlsbi.simulate._reproduce import draw_row  # it imports this module
 
         if self.level >= hierarchy.num_levels:
             raise self._another(f"it has {hierarchy.num_levels} level(s)")
-        block, offset = divmod(self.row, CHUNK_ROWS)
-        theta, u = draw_chunk(hierarchy, Chunk(self.level, block, CHUNK_ROWS), self.seed)
-        rows = slice(offset, offset + 1)
-        theta, u = theta[rows], pick_rows(u, rows)
+        theta, u = draw_row(hierarchy, level=self.level, row=self.row, seed=self.seed)
         if not torch.equal(theta[0], torch.tensor(self.theta, dtype=theta.dtype)):
             raise self._another(f"it draws theta {_numbers(theta[0].tolist())} for this row")
         if hierarchy.row_seeds != (self.row_seed is not None):
