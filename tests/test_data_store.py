@@ -15,7 +15,8 @@ from sbi.utils import BoxUniform
 
 from mlsbi.data import MultilevelData, from_store
 from mlsbi.prior import as_prior
-from mlsbi.simulate._rows import DONE, FAILED, PENDING
+from mlsbi.simulate._rows import DONE, FAILED, PENDING, Fault, Outcome, Task
+from mlsbi.simulate._store import CampaignStore
 
 PRIOR = as_prior(BoxUniform(torch.zeros(2), torch.ones(2)))
 COUNTS, EVENTS = (50, 20), ((3,), (2, 2))
@@ -258,10 +259,8 @@ def test_a_prior_of_another_dimension_is_refused():
 
 
 def test_load_takes_a_campaign_store_and_warns_of_failures(tmp_path, monkeypatch):
-    root = zarr.open_group(str(tmp_path / "run.zarr"), mode="w", zarr_format=3)
-    root.attrs.update({"format": "mlsbi.campaign", "format_version": 1})
     reader = FakeReader(tmp_path / "run.zarr")
-    store = SimpleNamespace(read_store=lambda path: reader)
+    store = SimpleNamespace(read_store=lambda path: reader, is_store=lambda path: True)
     monkeypatch.setitem(sys.modules, "mlsbi.simulate._store", store)
     with pytest.warns(UserWarning, match=r"level 0: 2 of 49, level 1: 1 of 20.*bias") as caught:
         data = MultilevelData.load(tmp_path / "run.zarr")
@@ -274,6 +273,61 @@ def test_load_takes_a_campaign_store_and_warns_of_failures(tmp_path, monkeypatch
         MultilevelData.load(tmp_path / "run.zarr")
     with pytest.warns(UserWarning, match="left out"):
         assert MultilevelData.load(tmp_path / "run.zarr", prior=PRIOR).n == data.n
+
+
+@pytest.fixture
+def campaign(tmp_path):
+    """A real store that is still written: 30 of 32 rows are done, one failed; chunks of 4 rows."""
+    path, generator = tmp_path / "run.zarr", np.random.default_rng(0)
+    manifest = {**FakeReader().manifest, "levels": [{"cost": None}]}
+    with CampaignStore.open(path, manifest=manifest, n=[32], noise_seeds=True, theta_dim=2) as own:
+        for rows in (np.arange(16, 31), np.arange(16)):
+            ok = rows != 5
+            theta, x = (generator.random((len(rows), k), dtype=np.float32) for k in (2, 3))
+            fault = Fault(0, "exception", "boom")
+            own.add(
+                Outcome(
+                    task=Task(0, rows),
+                    theta=theta,
+                    row_seed=rows,
+                    ok=ok,
+                    x=x[ok],
+                    x_coarse=None,
+                    seconds=np.full(len(rows), 15.0, dtype=np.float32),
+                    seconds_coarse=None,
+                    faults={int(i): fault for i in np.flatnonzero(~ok)},
+                )
+            )
+        own.flush()
+        yield path
+
+
+def test_a_campaign_that_is_running_is_read(campaign):
+    with pytest.warns(UserWarning, match="level 0: 1 of 31"):
+        data = MultilevelData.load(campaign)
+    assert (data.n, data.dropped, data.seconds) == ((30,), (1,), (15.0,))
+    assert [(f.row, f.row_seed, f.message, f.seed) for f in data.failures] == [(5, 5, "boom", 5)]
+    late = lazy(campaign)
+    assert_equal(late, data)
+    assert_equal(pickle.loads(pickle.dumps(late)), data)
+
+
+def test_a_store_is_not_overwritten_by_saved_data(campaign):
+    data = lazy(campaign)
+    with pytest.raises(ValueError, match="something other than saved data.*Choose another"):
+        data.save(campaign, overwrite=True)
+    assert lazy(campaign).n == (30,)
+
+
+def test_a_subset_needs_the_files_of_its_rows_only(campaign):
+    part, data = lazy(campaign).subset([[29, 9, 10]]), lazy(campaign)
+    expected = data.x(0)[[29, 9, 10]]  # rows 30, 10 and 11 of the store
+    for file in (campaign / "level_0" / "x").glob("c*"):
+        if file.name not in {"c.7.0", "c.2.0"}:
+            file.unlink()
+    assert torch.equal(part.x(0), expected)
+    with pytest.raises(ValueError, match=r"c\.0\.0.*simulate again"):
+        lazy(campaign).x(0)
 
 
 def test_failures_and_seconds_are_saved(tmp_path, monkeypatch):

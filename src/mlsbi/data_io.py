@@ -23,7 +23,6 @@ __all__ = ["FORMAT_VERSION", "load_data", "save_data"]
 
 FORMAT_VERSION = 1
 _FORMAT = "mlsbi.MultilevelData"
-_CAMPAIGN = "mlsbi.campaign"
 _FAILURES = 1000  # that are saved with the data; a campaign's store has all of them
 
 
@@ -101,11 +100,6 @@ def _not_ours(folder: Path, found: str) -> ValueError:
 
 def _read_attributes(folder: Path) -> dict[str, Any]:
     attributes: dict[str, Any] = dict(_open(folder).attrs)
-    _check_format(folder, attributes)
-    return attributes
-
-
-def _check_format(folder: Path, attributes: Mapping[str, Any]) -> None:
     if attributes.get("format") != _FORMAT:
         raise _not_ours(folder, f"its format is {attributes.get('format')!r}")
     if attributes.get("format_version") != FORMAT_VERSION:
@@ -113,15 +107,17 @@ def _check_format(folder: Path, attributes: Mapping[str, Any]) -> None:
             f"path {str(folder)!r} has format version {attributes.get('format_version')}; this "
             f"mlsbi reads version {FORMAT_VERSION}. Use the version of mlsbi that wrote it."
         )
+    return attributes
 
 
 def load_data(path: str | os.PathLike[str], *, prior: Any) -> MultilevelData:
     """Read data and validate them again; see `MultilevelData.load`."""
+    from mlsbi.simulate._store import is_store  # it imports mlsbi.data
+
     folder = as_folder(path)
-    attributes: dict[str, Any] = dict(_open(folder).attrs)
-    if attributes.get("format") == _CAMPAIGN:
+    if is_store(folder):
         return _load_campaign(folder, prior)
-    _check_format(folder, attributes)
+    attributes = _read_attributes(folder)
     own_prior = prior if prior is not None else _stored_prior(attributes)
     root = _open(folder)
     try:
