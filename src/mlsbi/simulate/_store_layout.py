@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlsbi.simulate._rows import DONE, Outcome
+from mlsbi.simulate._rows import DONE, PENDING, Outcome
 from mlsbi.simulate._store_files import Damage, File, json_file, read_chunk, read_json
 
 __all__ = ["Layout", "level_folder", "read_layout"]
@@ -109,17 +109,17 @@ class Layout:
         return read_chunk(self.path(folder, name, chunk), shape, self.dtype(name))
 
     def read_rows(self, folder: Path, name: str, chunk: int, status: np.ndarray) -> np.ndarray:
-        """A chunk that must hold the rows that its status says it does.
+        """A chunk that must hold the rows that its status says it does; rows of no other are read.
 
         Raises:
             Damage: It is not what was written.
         """
-        path, data = self.path(folder, name, chunk), self.read(folder, name, chunk)
-        held = status == DONE if name in ("x", "x_coarse") else status != 0
-        if data is None:
-            if held.any():
-                raise Damage(path, "it is missing")
+        held = status == DONE if name in ("x", "x_coarse") else status != PENDING
+        if not held.any():
             return self.empty(name)
+        path, data = self.path(folder, name, chunk), self.read(folder, name, chunk)
+        if data is None:
+            raise Damage(path, "it is missing")
         if name in ("theta", "x", "x_coarse"):
             good = np.isfinite(data.reshape(len(data), -1)).all(axis=1)
             if not good[held].all():

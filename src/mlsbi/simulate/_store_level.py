@@ -61,9 +61,10 @@ class LevelWriter:
             )
             make_arrays(self.folder, layout, len(self.status))
             self.layout = layout
-            while self._waiting:
-                self._put(self._waiting[-1], layout)
-                self._waiting.pop()
+            self.status[:] = PENDING  # nothing of the level is on disk
+            for earlier in self._waiting:
+                self._put(earlier, layout)
+            self._waiting.clear()
         self._put(outcome, self.layout)
 
     def _put(self, outcome: Outcome, layout: Layout) -> None:
@@ -101,11 +102,11 @@ class LevelWriter:
             self.chunks.move_to_end(index)
             return self.chunks[index]
         first = index * layout.chunk_rows
-        written = self.status[first : first + layout.chunk_rows]
-        arrays = {}
-        for name in layout.names():
-            stored = layout.read(self.folder, name, index) if written.any() else None
-            arrays[name] = layout.empty(name) if stored is None else stored.copy()
+        written, status = self.status[first : first + layout.chunk_rows], layout.empty("status")
+        status[: len(written)] = written
+        arrays = {"status": status}
+        for name in layout.data_names():
+            arrays[name] = layout.read_rows(self.folder, name, index, status).copy()
         self.chunks[index] = OpenChunk(index, arrays)
         return self.chunks[index]
 

@@ -133,7 +133,7 @@ def _load(writer: LevelWriter, layout: Layout, level: int, findings: _Findings) 
             findings.add(damage, f"{len(own)} rows of level {level} are run again")
             bad.append(index)
             continue
-        if status is None:
+        if status is None or not status.any():
             continue
         try:
             for name in layout.data_names():
