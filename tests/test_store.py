@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
+import zarr
 
 from mlsbi.simulate._rows import DONE, FAILED, PENDING, Fault, Outcome, Task
 from mlsbi.simulate._store import CampaignStore, is_store, read_store
@@ -661,7 +663,6 @@ def test_after_a_full_disk_close_is_quiet_and_the_lock_free(tmp_path, monkeypatc
 
 
 def test_zarr_and_xarray_open_it(tmp_path):
-    zarr, xarray = pytest.importorskip("zarr"), pytest.importorskip("xarray")
     path = fill(tmp_path / "run.zarr")
     data = xarray.open_zarr(path, group="level_1", consolidated=False, chunks=None)
     assert dict(data.sizes) == {

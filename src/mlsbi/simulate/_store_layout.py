@@ -13,7 +13,7 @@ import numpy as np
 from mlsbi.simulate._rows import DONE, PENDING, Outcome
 from mlsbi.simulate._store_files import Damage, File, json_file, read_chunk, read_json
 
-__all__ = ["Layout", "level_folder", "read_layout"]
+__all__ = ["Layout", "level_folder", "mended_layout", "read_layout"]
 
 _MAX_CHUNKS = 4096  # files of an array, where that does not make files too large
 _MAX_ROWS = 8192
@@ -154,7 +154,7 @@ class Layout:
 
     def group_file(self, folder: Path) -> File:
         """The level's own `zarr.json`; it repeats the layout, so that arrays' can be mended."""
-        attributes = {name: value for name, value in asdict(self).items()}
+        attributes = asdict(self)
         value = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
         return json_file(folder / "zarr.json", value)
 
