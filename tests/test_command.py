@@ -161,3 +161,16 @@ def test_other_noise_is_refused(u):
 def test_a_parameter_that_is_not_there():
     with pytest.raises(ValueError, match=r"\{theta\[0\]\} to \{theta\[1\]\}; got \{theta\[2\]\}"):
         run(sh("echo 1", "{theta[2]}"))
+
+
+def test_what_changes_no_result_makes_no_other_program(monkeypatch):
+    def simulator(*arguments, **options):
+        return sh("echo 1", *arguments, **options).simulator
+
+    plain, here = simulator(), simulator("{cwd}")
+    assert simulator(timeout=3.0, scratch="x", keep_failed=True) == plain
+    assert simulator(separator=" ") != plain
+    assert simulator("{seed}") != plain
+    monkeypatch.chdir("/")
+    assert simulator() == plain
+    assert simulator("{cwd}") != here

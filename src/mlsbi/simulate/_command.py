@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from mlsbi._checks import check_positive, check_type
 from mlsbi.hierarchy import Level
-from mlsbi.simulate._placeholders import Argument, fill, is_plain, parse, plain_text, uses
+from mlsbi.simulate._placeholders import Argument, fill, is_plain, parse, plain_text, settle, uses
 from mlsbi.simulate._processes import how_it_ended, run_program
 from mlsbi.simulate._scratch import Scratch, remove_leftovers, scratch_folder
 
@@ -89,10 +89,11 @@ def CommandLevel(  # noqa: N802  it makes a Level and reads like one
     _check_suffix(suffix)
     parsed = tuple(parse(os.fspath(argument), f"argv[{i}]") for i, argument in enumerate(argv))
     path = _find(parsed[0], os.fspath(argv[0]))
+    cwd = os.getcwd()
     program = Program(
         path=path,
-        arguments=parsed[1:],
-        cwd=os.getcwd(),
+        arguments=tuple(settle(piece, "cwd", cwd) for piece in parsed[1:]),
+        cwd=cwd,
         read=read,
         timeout=timeout,
         scratch=None if scratch is None else Path(scratch).absolute(),
@@ -135,13 +136,14 @@ class Program:
 
     path: str
     arguments: tuple[Argument, ...]
-    cwd: str
     read: Callable[[Path], Any] | None
-    timeout: float | None
-    scratch: Path | None
-    keep_failed: bool
     separator: str
     suffix: str
+    # The rest changes no result, and does not make another simulator of it.
+    cwd: str = field(compare=False)
+    timeout: float | None = field(compare=False)
+    scratch: Path | None = field(compare=False)
+    keep_failed: bool = field(compare=False)
 
     def __call__(self, theta: np.ndarray, seed: int) -> Any:
         """Run it.
@@ -166,7 +168,7 @@ class Program:
         numbers = [repr(float(np.float32(value))) for value in theta]
         remove_leftovers(self.scratch, os.getpid())
         with scratch_folder(self.scratch) as scratch:
-            values = {"seed": str(seed), "scratch": str(scratch.path), "cwd": self.cwd}
+            values = {"seed": str(seed), "scratch": str(scratch.path)}
             return self._run(scratch, numbers, values)
 
     def _run(self, scratch: Scratch, numbers: Sequence[str], values: dict[str, str]) -> Any:

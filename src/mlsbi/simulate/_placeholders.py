@@ -6,7 +6,7 @@ import re
 import string
 from collections.abc import Mapping, Sequence
 
-__all__ = ["Argument", "fill", "is_plain", "parse", "plain_text", "uses"]
+__all__ = ["Argument", "fill", "is_plain", "parse", "plain_text", "settle", "uses"]
 
 _FIELD = re.compile(r"theta\[\d+\]|theta|seed|out|scratch|cwd")
 _FIELDS = "{theta}, {theta[0]}, {theta[1]}, ..., {seed}, {out}, {scratch} and {cwd}"
@@ -47,6 +47,11 @@ def plain_text(piece: Argument) -> str:
 def uses(pieces: Sequence[Argument], field: str) -> bool:
     """Whether any argument has a placeholder."""
     return any(name == field for piece in pieces for _, name in piece)
+
+
+def settle(piece: Argument, name: str, value: str) -> Argument:
+    """An argument with one of its placeholders replaced."""
+    return tuple((text + value, None) if field == name else (text, field) for text, field in piece)
 
 
 def fill(piece: Argument, numbers: Sequence[str], values: Mapping[str, str]) -> str:
