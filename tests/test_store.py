@@ -11,6 +11,7 @@ import sys
 import textwrap
 import tracemalloc
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,10 @@ STORE = sys.modules["mlsbi.simulate._store"]
 MANIFEST = {"seed": 1, "levels": [{"simulator": "m.coarse", "cost": 1.0}, {"simulator": "m.fine"}]}
 N = (40, 24)
 NAMES = ("theta", "x", "x_coarse", "row_seed", "seconds", "seconds_coarse")
+
+
+class Kill(BaseException):
+    """Ends what runs where a kill would."""
 
 
 def values(level, rows, name):
@@ -168,6 +173,37 @@ def test_failed_rows_can_be_run_again(tmp_path):
     assert assert_sound(path).failures() == []
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_level_can_start_anew_with_another_shape(tmp_path, monkeypatch, killed):
+    path = fill(tmp_path / "run")
+    new = outcome(0, range(4))
+    new = replace(new, x=new.x[:, :2])
+    with open_store(path) as store:
+        status = store.status(0)
+        store.add(outcome(0, [30], failed=[30]))
+        store.add(outcome(0, [31]))  # waits
+        if killed:
+            monkeypatch.setattr(FILES.shutil, "rmtree", lambda _: (_ for _ in ()).throw(Kill))
+            with pytest.raises(Kill):
+                store.reset(0)
+            monkeypatch.undo()
+        else:
+            store.reset(0)
+            assert store.status(0) is status
+            assert (status == PENDING).all()
+            store.add(new)
+    with open_store(path) as store:
+        assert (store.status(0) != PENDING).sum() == (0 if killed else 4)
+        assert (store.status(1) == DONE).sum() == 8
+        store.reset(0)
+        store.add(new)
+    assert not list(path.glob(".tmp-*"))
+    reader = read_store(path)
+    assert (reader.status(0) == DONE).sum() == 4
+    np.testing.assert_array_equal(reader.read(0, "x", np.arange(4)), new.x)
+    assert reader.failures() == []
+
+
 def test_long_messages_are_cut(tmp_path):
     with open_store(tmp_path / "run") as store:
         store.add(outcome(0, [0, 1], failed=[1], message="first" + "x" * 10_000 + "last"))
@@ -260,10 +296,6 @@ def play(path):
                 if len(rows):
                     store.add(outcome(level, rows, failed))
                 store.flush()
-
-
-class Kill(BaseException):
-    """Ends what runs where a kill would."""
 
 
 CALLS = ("write", "fsync", "replace")

@@ -154,6 +154,16 @@ class CampaignStore:
         with self._writing():
             self._levels[level].reopen(np.asarray(rows, dtype=np.int64))
 
+    def reset(self, level: int) -> None:
+        """Forget all rows of a level, and which shape they had; `status` stays the same array.
+
+        Raises:
+            RuntimeError: The store cannot be written, or is closed.
+        """
+        self._check_open()
+        with self._writing():
+            self._levels[level].reset()
+
     def close(self) -> None:
         """Write what waits, unless writing failed before, and let others write."""
         if self._closed:

@@ -27,6 +27,7 @@ __all__ = [
     "Lock",
     "chunk_file",
     "clean_folder",
+    "drop_folder",
     "is_leftover",
     "json_file",
     "read_chunk",
@@ -157,7 +158,25 @@ def clean_folder(folder: Path) -> None:
     """Remove what writes that were cut short left in a folder."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for name in [entry.name for entry in entries if entry.name.startswith(_TEMPORARY)]:
-            (folder / name).unlink(missing_ok=True)
+            _remove(folder / name)
+
+
+def drop_folder(folder: Path) -> None:
+    """Remove a folder, all of it at once: whatever ends this, it is there whole or not at all."""
+    if not folder.exists():
+        return
+    gone = folder.with_name(_TEMPORARY + folder.name)
+    _remove(gone)
+    os.replace(folder, gone)
+    sync_folder(folder.parent)
+    _remove(gone)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def is_leftover(name: str) -> bool:

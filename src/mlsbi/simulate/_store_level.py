@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mlsbi.simulate._rows import DONE, FAILED, PENDING, Outcome
-from mlsbi.simulate._store_files import File, chunk_file, sync_folder, write_files
+from mlsbi.simulate._store_files import File, chunk_file, drop_folder, sync_folder, write_files
 from mlsbi.simulate._store_layout import Layout
 
 __all__ = ["LevelWriter", "OpenChunk", "make_arrays"]
@@ -59,6 +59,7 @@ class LevelWriter:
             layout = Layout.choose(
                 outcome, count=len(self.status), theta_dim=self._theta_dim, seeds=self._seeds
             )
+            drop_folder(self.folder)  # what a reset or a creation that was cut short left
             make_arrays(self.folder, layout, len(self.status))
             self.layout = layout
             self.status[:] = PENDING  # nothing of the level is on disk
@@ -165,6 +166,14 @@ class LevelWriter:
             return
         self.status[failed] = PENDING
         self.rewrite_status(np.unique(failed // self.layout.chunk_rows))
+
+    def reset(self) -> None:
+        """Forget all rows, and which shapes they had, on disk too."""
+        self.layout = None
+        self.chunks.clear()
+        self._waiting.clear()
+        self.status[:] = PENDING
+        drop_folder(self.folder)
 
     def rewrite_status(self, indices: np.ndarray) -> None:
         """Write the status of chunks as it is now; what was open of them is read back when due."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,14 @@ import numpy as np
 
 from mlsbi.simulate._rows import FAILED, PENDING
 from mlsbi.simulate._store_failures import FAILURES, read_records
-from mlsbi.simulate._store_files import Damage, clean_folder, read_json, sync_folder, write_files
+from mlsbi.simulate._store_files import (
+    Damage,
+    clean_folder,
+    drop_folder,
+    read_json,
+    sync_folder,
+    write_files,
+)
 from mlsbi.simulate._store_layout import Layout, level_folder, mended_layout, read_layout
 from mlsbi.simulate._store_level import LevelWriter
 
@@ -79,8 +85,7 @@ def _open_arrays(folder: Path, count: int, level: int, findings: _Findings) -> L
         layout = mended_layout(folder)
         consequence = "it was written anew from those of the arrays"
         if layout is None:
-            shutil.rmtree(folder)
-            sync_folder(folder.parent)
+            drop_folder(folder)
             consequence = f"level {level} is run again, as its arrays' files do not say it either"
         else:
             write_files([layout.group_file(folder)])
