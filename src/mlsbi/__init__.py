@@ -9,9 +9,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from mlsbi import metrics, tasks
+from mlsbi import metrics
 from mlsbi.data import MultilevelData
 from mlsbi.estimators.specs import MAF, MDN, NSF
+from mlsbi.failures import Failure
 from mlsbi.fit import fit_likelihood, fit_posterior
 from mlsbi.fit_io import load_fit
 from mlsbi.hierarchy import Hierarchy, Level
@@ -19,7 +20,7 @@ from mlsbi.history import History, Status
 from mlsbi.options import Training
 from mlsbi.prior import Prior
 from mlsbi.results import LikelihoodFit, PosteriorFit
-from mlsbi.simulate import simulate
+from mlsbi.simulate import CommandLevel, LocalProcesses, export_runs, import_runs, simulate
 from mlsbi.strategies import (
     Bridge,
     Emulator,
@@ -32,15 +33,15 @@ from mlsbi.strategies import (
 )
 
 if TYPE_CHECKING:
-    from mlsbi import plots
+    from mlsbi import plots, tasks
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`mlsbi.plots`, imported when first used: matplotlib is slow to import."""
-    if name == "plots":
-        return import_module("mlsbi.plots")
+    """Modules imported when first used: matplotlib and sbi, which they need, are slow to import."""
+    if name in {"plots", "tasks"}:
+        return import_module(f"mlsbi.{name}")
     raise AttributeError(f"module 'mlsbi' has no attribute {name!r}")
 
 
@@ -49,11 +50,14 @@ __all__ = [
     "MDN",
     "NSF",
     "Bridge",
+    "CommandLevel",
     "Emulator",
+    "Failure",
     "Hierarchy",
     "History",
     "Level",
     "LikelihoodFit",
+    "LocalProcesses",
     "Multilevel",
     "MultilevelData",
     "Pooled",
@@ -65,8 +69,10 @@ __all__ = [
     "Strategy",
     "Training",
     "Transfer",
+    "export_runs",
     "fit_likelihood",
     "fit_posterior",
+    "import_runs",
     "load_fit",
     "metrics",
     "plots",

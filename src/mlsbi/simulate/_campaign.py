@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,8 @@ from mlsbi.hierarchy import Hierarchy
 from mlsbi.simulate import _messages as messages
 from mlsbi.simulate._plan import Plan
 from mlsbi.simulate._pool import Pool
-from mlsbi.simulate._rows import FAILED, Fault, Outcome, Task
+from mlsbi.simulate._event_shapes import EventShapes
+from mlsbi.simulate._rows import FAILED, Outcome, Task
 from mlsbi.simulate._settle import unit_rows
 from mlsbi.simulate._status_line import Report
 
@@ -46,6 +47,10 @@ class Sink(Protocol):
 
     def reopen(self, level: int, rows: np.ndarray) -> None:
         """Make failed rows pending again."""
+        ...
+
+    def reset(self, level: int) -> None:
+        """Forget all rows of a level, and which shape they had; `status` stays the same array."""
         ...
 
 
@@ -83,14 +88,20 @@ class Campaign:
         """Put the parts together; `run` does the work."""
         self._hierarchy, self._counts = hierarchy, counts
         self._sink, self._pool, self._policy, self._report = sink, pool, policy, report
-        levels = range(hierarchy.num_levels)
-        status = [sink.status(level) for level in levels]
-        units = [unit_rows(hierarchy.levels, level) for level in levels]
-        self._plan = Plan(status, counts, units, slots=pool.slots)
-        self._failed = [int((status[i][: counts[i]] == FAILED).sum()) for i in levels]
-        self._shapes = {i: shape for i in levels if (shape := sink.event_shape(i)) is not None}
+        self._flying: dict[Future[list[Outcome]], Task] = {}
         self._again: deque[Task] = deque()
-        self._lost: dict[bytes, int] = {}
+        self._suspects: deque[Task] = deque()  # single rows, run when all else is done
+        self._lost: dict[tuple[int, bytes], int] = {}
+        self._shapes = EventShapes(sink, counts)
+        self._start()
+
+    def _start(self, taken: Sequence[Task] = ()) -> None:
+        """Plan what is pending, and count what failed, as the sink has it now."""
+        levels = range(len(self._counts))
+        status = [self._sink.status(level) for level in levels]
+        units = [unit_rows(self._hierarchy.levels, level) for level in levels]
+        self._plan = Plan(status, self._counts, units, slots=self._pool.slots, taken=taken)
+        self._failed = [int((status[i][: self._counts[i]] == FAILED).sum()) for i in levels]
 
     def run(self) -> None:
         """Run all rows. Whatever ends it, outcomes that arrived are kept.
@@ -98,42 +109,55 @@ class Campaign:
         Raises:
             RuntimeError: If rows failed and the policy says so, or workers are lost for good.
         """
-        flying: dict[Future[Outcome], Task] = {}
+        flying = self._flying
         try:
             self._check_failed()
-            while self._submit(flying):
+            while self._submit():
                 done, _ = wait(flying, timeout=_PATIENCE, return_when=FIRST_COMPLETED)
                 if not done:
                     self._sink.flush()
                 for future in done:
                     self._take(future, flying.pop(future))
         except BaseException:
-            self._rescue(flying)
+            self._rescue()
             raise
         self._sink.flush()
 
-    def _submit(self, flying: dict[Future[Outcome], Task]) -> bool:
+    def _submit(self) -> bool:
         """Hand out tasks while there are any and the pool has room; False at the end."""
         self._plan.slots = self._pool.slots
-        while len(flying) < self._pool.in_flight:
-            task = self._again.popleft() if self._again else self._plan.next()
+        while len(self._flying) < self._pool.in_flight:
+            task = self._next()
             if task is None:
                 break
             if self._pool.in_flight == 1 and self._plan.seconds(task) > _PATIENCE:
                 self._sink.flush()  # nothing is written while a task runs in this process
-            flying[self._pool.submit(task)] = task
-        return bool(flying)
+            self._flying[self._pool.submit(task)] = task
+        return bool(self._flying)
 
-    def _take(self, future: Future[Outcome], task: Task) -> None:
+    def _next(self) -> Task | None:
+        if self._again:
+            return self._again.popleft()
+        task = self._plan.next()
+        return self._suspects.popleft() if task is None and self._suspects else task
+
+    def _take(self, future: Future[list[Outcome]], task: Task) -> None:
         try:
-            outcome = future.result()
+            outcomes = future.result()
         except Exception as error:
             self._worker_lost(task, error)
         else:
-            self._accept(outcome)
+            # Failures last: they may end the campaign.
+            for outcome in sorted(outcomes, key=lambda outcome: len(outcome.faults)):
+                self._accept(outcome)
 
     def _accept(self, outcome: Outcome) -> None:
-        outcome = self._same_shapes(outcome)
+        minority = self._shapes.see(outcome)
+        if minority is not None:
+            if self._policy.stop or not self._shapes.outvoted(minority):
+                outcome = self._shapes.refuse(outcome, minority)
+            else:
+                self._forget(minority)
         level, failed = outcome.task.level, len(outcome.faults)
         self._sink.add(outcome)
         self._plan.learn(outcome)
@@ -145,50 +169,50 @@ class Campaign:
             raise messages.row_failed(outcome, self._hierarchy, self._policy)
         self._check_failed(outcome)
 
+    def _forget(self, simulator: int) -> None:
+        """What a simulator's first runs returned is not what most return: run them again.
+
+        All rows of the levels that have its outputs are: there are few, or it would not be outvoted.
+        """
+        for level in range(simulator, min(simulator + 2, len(self._counts))):
+            self._sink.reset(level)
+        self._shapes.forget(simulator)
+        self._start(taken=[*self._flying.values(), *self._again, *self._suspects])
+
     def _check_failed(self, outcome: Outcome | None = None) -> None:
         """End the campaign as soon as too many rows failed, not after days."""
         for level, (failed, count) in enumerate(zip(self._failed, self._counts, strict=True)):
             if failed > self._policy.max_failed * count:
                 raise messages.too_many(level, failed, count, outcome, self._policy)
 
-    def _same_shapes(self, outcome: Outcome) -> Outcome:
-        """Outputs that differ in shape from those before them are failures."""
-        level = outcome.task.level
-        for simulator, x in ((level - 1, outcome.x_coarse), (level, outcome.x)):
-            if x is None:
-                continue
-            shape = tuple(x.shape[1:])
-            known = self._shapes.setdefault(simulator, shape)
-            if shape != known:
-                fault = Fault(simulator, "shape", messages.shape_text(shape, known))
-                faults = {**dict.fromkeys(np.flatnonzero(outcome.ok).tolist(), fault)}
-                nothing = np.zeros_like(outcome.ok)
-                return replace(
-                    outcome, ok=nothing, x=None, x_coarse=None, faults=outcome.faults | faults
-                )
-        return outcome
-
     def _worker_lost(self, task: Task, error: Exception) -> None:
-        """A worker did not return: hand its task out again, in the end row by row."""
-        key = task.rows.tobytes() + bytes([task.level])
-        self._lost[key] = lost = self._lost.get(key, 0) + 1
+        """A worker did not return: hand its task out again, in the end row by row.
+
+        Rows are blamed last of all, as workers are lost for many reasons: a cluster that takes
+        machines away now and then must not cost a row.
+        """
         if isinstance(error, BrokenExecutor):
             raise messages.executor_broken(error, self._policy) from error
+        key = (task.level, task.rows.tobytes())
+        self._lost[key] = lost = self._lost.get(key, 0) + 1
         if lost <= self._policy.retries:
-            self._again.append(task)
-        elif type(error).__name__ != "KilledWorker":  # not the rows' doing
+            (self._again if len(task) > 1 else self._suspects).append(task)
+        elif type(error).__name__ != "KilledWorker":  # Dask's; anything else is not the rows' doing
             raise messages.worker_failed(task, error, self._policy) from error
         elif len(task) > 1:
-            self._again.extend(Task(task.level, row) for row in task.rows[:, None])
+            self._suspects.extend(Task(task.level, row) for row in task.rows[:, None])
         else:
             self._accept(messages.killed(task, error, self._hierarchy, self._policy.seed))
 
-    def _rescue(self, flying: dict[Future[Outcome], Task]) -> None:
+    def _rescue(self) -> None:
         """Keep outcomes that had arrived when something else ended the campaign."""
         try:
-            for future in flying:
+            for future in self._flying:
                 if future.done() and not future.cancelled() and future.exception() is None:
-                    self._sink.add(self._same_shapes(future.result()))
+                    for outcome in future.result():
+                        minority = self._shapes.see(outcome)
+                        if minority is None:
+                            self._sink.add(outcome)
             self._sink.flush()
         except Exception:  # the error that ended the campaign is the one to show
             _LOGGER.exception("finished rows could not be kept")

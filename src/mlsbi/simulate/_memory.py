@@ -17,9 +17,8 @@ class MemorySink:
 
     def __init__(self, hierarchy: Hierarchy, counts: Sequence[int]) -> None:
         """Room for `counts` rows of each level."""
-        self._levels = [
-            _LevelRows(count, hierarchy.prior.dim, seeds=hierarchy.row_seeds) for count in counts
-        ]
+        dim, seeds = hierarchy.prior.dim, hierarchy.row_seeds
+        self._levels = [_LevelRows(count, dim, seeds=seeds) for count in counts]
 
     def status(self, level: int) -> np.ndarray:
         """Of each row, shape `(n,)`, uint8."""
@@ -39,6 +38,10 @@ class MemorySink:
     def reopen(self, level: int, rows: np.ndarray) -> None:
         """Make failed rows pending again."""
         self._levels[level].status[rows] = PENDING
+
+    def reset(self, level: int) -> None:
+        """Forget all rows of a level, and which shape they had."""
+        self._levels[level].forget()
 
     def read(self, level: int, name: str) -> np.ndarray:
         """An array of all rows of a level that are done, in order."""
@@ -77,6 +80,12 @@ class _LevelRows:
         }
         if seeds:
             self.arrays["row_seed"] = np.empty(count, dtype=np.int64)
+
+    def forget(self) -> None:
+        self.status[:] = PENDING
+        self.faults.clear()
+        for name in ("x", "x_coarse"):
+            self.arrays.pop(name, None)
 
     def event_shape(self, name: str) -> tuple[int, ...] | None:
         return tuple(self.arrays[name].shape[1:]) if name in self.arrays else None

@@ -18,7 +18,6 @@ __all__ = [
     "executor_broken",
     "killed",
     "row_failed",
-    "shape_text",
     "too_many",
     "worker_failed",
 ]
@@ -67,14 +66,6 @@ def too_many(
         f"{policy.max_failed:g} allows.{last} Failed runs are left out, which biases the posterior "
         "where failure depends on theta: correct the simulator or narrow the prior, or pass a "
         f"larger max_failed.{_kept(policy)}"
-    )
-
-
-def shape_text(shape: tuple[int, ...], known: tuple[int, ...]) -> str:
-    """What is wrong with an output of another shape."""
-    return (
-        f"returned an event of shape {shape}; this simulator's runs so far had {known}. Pad or "
-        "summarise the output so that all runs of a level have the same event shape."
     )
 
 

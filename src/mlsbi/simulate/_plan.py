@@ -29,6 +29,7 @@ class Plan:
         units: Sequence[int],
         *,
         slots: int,
+        taken: Sequence[Task] = (),
     ) -> None:
         """Plan the rows that are pending now.
 
@@ -37,10 +38,14 @@ class Plan:
             counts: Rows of each level that are wanted.
             units: Rows of one call of each level.
             slots: Number of workers.
+            taken: Tasks that were handed out before, and are not to be again.
         """
         self.slots = slots
         of_levels = zip(status, counts, units, strict=True)
-        self._levels = [_Level(level, *of_level) for level, of_level in enumerate(of_levels)]
+        self._levels = [
+            _Level(level, *of_level, [task.rows for task in taken if task.level == level])
+            for level, of_level in enumerate(of_levels)
+        ]
 
     @property
     def left(self) -> tuple[int, ...]:
@@ -67,11 +72,14 @@ class Plan:
 class _Level:
     """The pending rows of one level."""
 
-    def __init__(self, level: int, status: np.ndarray, count: int, unit: int) -> None:
+    def __init__(
+        self, level: int, status: np.ndarray, count: int, unit: int, taken: list[np.ndarray]
+    ) -> None:
         self._level, self._status, self._count, self._unit = level, status, count, unit
+        self._taken = set(np.concatenate(taken).tolist()) if taken else set()
         self._next_block = 0
         self._rows = np.empty(0, dtype=np.int64)
-        self.left = int((status[:count] == PENDING).sum())
+        self.left = int((status[:count] == PENDING).sum()) - len(self._taken)
         self.started = False
         self.row_seconds = float("inf")
 
@@ -79,7 +87,8 @@ class _Level:
         while len(self._rows) == 0:
             first = self._next_block * CHUNK_ROWS
             block = self._status[first : min(first + CHUNK_ROWS, self._count)]
-            self._rows = first + np.flatnonzero(block == PENDING)
+            rows = first + np.flatnonzero(block == PENDING)
+            self._rows = rows[~np.isin(rows, list(self._taken))] if self._taken else rows
             self._next_block += 1
         call = (self._rows % CHUNK_ROWS) // self._unit
         size = int(np.searchsorted(call, call[0] + self._calls(slots)))

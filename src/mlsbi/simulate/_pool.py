@@ -80,7 +80,7 @@ class Pool(Protocol):
         """How many tasks it may hold at a time."""
         ...
 
-    def submit(self, task: Task) -> Future[Outcome]:
+    def submit(self, task: Task) -> Future[list[Outcome]]:
         """Run a task, now or later."""
         ...
 
@@ -100,8 +100,8 @@ class _Inline:
         self._draws = Draws(hierarchy, seed)
         self._runner = InProcess(hierarchy.levels)
 
-    def submit(self, task: Task) -> Future[Outcome]:
-        future: Future[Outcome] = Future()
+    def submit(self, task: Task) -> Future[list[Outcome]]:
+        future: Future[list[Outcome]] = Future()
         future.set_result(run_task(self._hierarchy, task, self._draws, self._runner, self._rules))
         return future
 
@@ -127,10 +127,10 @@ class _Local:
         self._own = threading.local()
         self._threads = ThreadPoolExecutor(self.slots, thread_name_prefix="mlsbi-worker")
 
-    def submit(self, task: Task) -> Future[Outcome]:
+    def submit(self, task: Task) -> Future[list[Outcome]]:
         return self._threads.submit(self._run, task)
 
-    def _run(self, task: Task) -> Outcome:
+    def _run(self, task: Task) -> list[Outcome]:
         own = self._own
         if not hasattr(own, "sandbox"):
             own.sandbox = self._free.pop()
@@ -149,7 +149,7 @@ class _Remote:
 
     def __init__(self, executor: Executor, job: Job) -> None:
         self._executor, self._job = executor, job
-        self._futures: set[Future[Outcome]] = set()
+        self._futures: set[Future[list[Outcome]]] = set()
 
     @property
     def slots(self) -> int:
@@ -159,7 +159,7 @@ class _Remote:
     def in_flight(self) -> int:
         return 2 * self.slots
 
-    def submit(self, task: Task) -> Future[Outcome]:
+    def submit(self, task: Task) -> Future[list[Outcome]]:
         future = self._executor.submit(run_remote, self._job, task)
         self._futures = {f for f in self._futures if not f.done()} | {future}
         return future

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import pickle
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlsbi.hierarchy import Hierarchy
 from mlsbi.simulate._calls import InProcess, Runner
 from mlsbi.simulate._chunks import Draws
-from mlsbi.simulate._rows import Fault, Outcome, Task
+from mlsbi.simulate._rows import Outcome, Task
 from mlsbi.simulate._sandbox import Sandbox, pickled
 from mlsbi.simulate._settle import Rules, run_task
 
@@ -57,7 +57,7 @@ class _Loaded:
 _own = threading.local()
 
 
-def run_remote(job: Job, task: Task) -> Outcome:
+def run_remote(job: Job, task: Task) -> list[Outcome]:
     """Run a task.
 
     Args:
@@ -65,17 +65,18 @@ def run_remote(job: Job, task: Task) -> Outcome:
         task: Rows of it.
 
     Returns:
-        The outcome, in arrays and plain types.
+        Outcomes, as `run_task` returns them, in arrays and plain types.
     """
     loaded: _Loaded | None = getattr(_own, "loaded", None)
     if loaded is None or loaded.digest != job.digest:
         if loaded is not None and isinstance(loaded.runner, Sandbox):
             loaded.runner.close()
         loaded = _own.loaded = _load(job)
-    outcome = run_task(loaded.hierarchy, task, loaded.draws, loaded.runner, job.rules)
-    for position, fault in outcome.faults.items():  # exceptions may not survive pickling
-        outcome.faults[position] = Fault(fault.simulator, fault.kind, fault.message, fault.attempts)
-    return outcome
+    outcomes = run_task(loaded.hierarchy, task, loaded.draws, loaded.runner, job.rules)
+    for outcome in outcomes:
+        for position, fault in outcome.faults.items():  # exceptions may not survive pickling
+            outcome.faults[position] = replace(fault, cause=None)
+    return outcomes
 
 
 def _load(job: Job) -> _Loaded:

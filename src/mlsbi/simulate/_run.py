@@ -1,28 +1,32 @@
-"""`simulate`: run every chunk of a plan in this process."""
+"""`simulate`: check the request, choose where rows go and what runs them, and run the campaign."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor
 
-from mlsbi._checks import check_count, check_option, check_seed, check_type
+from mlsbi._checks import check_count, check_option, check_positive, check_seed, check_type
+from mlsbi._data_checks import warn_dropped
+from mlsbi._folders import as_folder
 from mlsbi._noise import equal_noise
-from mlsbi._progress import progress_bar
 from mlsbi._random import make_generator
-from mlsbi.data import MultilevelData
+from mlsbi.data import MultilevelData, from_store
+from mlsbi.failures import Failure
 from mlsbi.hierarchy import Hierarchy
-from mlsbi.simulate._chunks import (
-    ChunkResult,
-    non_finite_rows,
-    plan_chunks,
-    reproduce,
-    run_chunk,
-)
+from mlsbi.simulate._campaign import Campaign, Policy, Sink
+from mlsbi.simulate._manifest import manifest
+from mlsbi.simulate._memory import MemorySink
+from mlsbi.simulate._pool import Pool, make_pool
+from mlsbi.simulate._rows import DONE, FAILED, PENDING
+from mlsbi.simulate._settle import Rules
+from mlsbi.simulate._status_line import campaign_progress
+from mlsbi.simulate._store import CampaignStore, read_store
 
 __all__ = ["simulate"]
 
@@ -32,55 +36,172 @@ def simulate(
     n: Sequence[int],
     *,
     seed: int,
-    progress: bool = False,
+    store: str | os.PathLike[str] | None = None,
+    executor: Any = None,
     on_failure: str = "raise",
+    timeout: float | None = None,
+    retries: int = 2,
+    max_failed: float = 0.05,
+    retry_failed: bool = False,
+    isolate: bool | None = None,
+    allow_changes: bool = False,
+    progress: bool = False,
 ) -> MultilevelData:
-    """Run a hierarchy.
+    """Run a hierarchy: a campaign that can be stopped and continued at any time.
 
-    Row i of level l has the same parameters and noise whatever `n` is: they come from a stream of
-    its own for each block of `CHUNK_ROWS` rows of a level.
+    Row i of level l has the same parameters and noise whatever `n` is, whoever runs it and however
+    often the campaign died: they come from a stream of its own for each block of 1024 rows of a
+    level. Simulators must depend on nothing but theta and u, and a batched one must treat its rows
+    one by one, for the data to be the same bit for bit.
 
     Args:
         hierarchy: The simulators, coarsest first, their prior and noise.
         n: Number of runs (level 0) and of coupled pairs (levels above), one entry a level.
         seed: The data depend on nothing else.
-        progress: Whether to show a progress bar (on a terminal's stderr).
-        on_failure: `"raise"`, or `"drop"` to leave out runs whose output has NaN or infinite
-            values (both members of a pair), with a warning. An exception is raised in either case.
+        store: A folder, such as `"run.zarr"`. Finished rows are written there as they come, and
+            the same call continues where it stopped. With a larger `n` it adds rows.
+        executor: None to run in this process; a number of local processes, or
+            `mlsbi.LocalProcesses`; any `concurrent.futures.Executor` (MPI, loky); a Dask client.
+        on_failure: What it means that a run raises, returns NaN, infinite values or a wrong shape,
+            takes longer than `timeout`, or takes its process down. `"raise"`: the campaign stops.
+            `"drop"`: the row, both members of a pair, is left out, and noted in `data.failures`.
+            `"retry"`: the row is run again up to `retries` times, then dropped.
+        timeout: Seconds that one run of one simulator may take (a batched one: a batch). Runs in
+            this process cannot be stopped, so with a timeout they get one of their own.
+        retries: How often a row is run again whose process died, and a task whose worker was lost,
+            whatever `on_failure` says: machines fail, too.
+        max_failed: Share of a level's rows that may fail before that is an error.
+        retry_failed: Run rows again that failed in an earlier call; needs `store`.
+        isolate: Whether simulators run in processes of their own, which may hang or die without
+            harm. By default they do with an executor, and with a timeout.
+        allow_changes: Continue a store although a simulator's code changed since; rows that are
+            there are kept as they are.
+        progress: Whether to show progress on stderr: bars on a terminal or in a notebook,
+            otherwise a line now and then.
 
     Returns:
-        The runs.
+        The runs, in the order of rows. With a store, large sets are read from it when used.
 
     Raises:
-        TypeError: If an argument has the wrong type.
+        TypeError: If an argument has the wrong type, or cannot be pickled where that is needed.
         ValueError: If `n` has not one entry a level, an entry is less than 1, an option or the
-            seed is out of range, or the noise is not drawn from its generator.
-        RuntimeError: If a simulator fails; the message names the level and the rows.
+            seed is out of range, the noise is not drawn from its generator, or the store belongs
+            to another hierarchy, prior or seed.
+        RuntimeError: If a run failed (`on_failure="raise"`) or too many did; if another process
+            works on the store, or it cannot be written. Finished rows stay in the store.
     """
     check_type(hierarchy, Hierarchy, name="hierarchy", remedy="Pass an mlsbi.Hierarchy.")
     counts = _check_n(n, hierarchy.num_levels)
     seed = check_seed(seed)
-    check_type(progress, bool, name="progress", remedy="Pass True or False.")
-    drop = check_option(on_failure, name="on_failure", allowed=("raise", "drop")) == "drop"
+    rules = _check_rules(on_failure, timeout, retries)
+    max_failed = _check_share(max_failed)
+    for name, value in (
+        ("retry_failed", retry_failed), ("allow_changes", allow_changes), ("progress", progress),
+    ):  # fmt: skip
+        check_type(value, bool, name=name, remedy="Pass True or False.")
+    if isolate is not None:
+        check_type(isolate, bool, name="isolate", remedy="Pass True, False or None.")
+    if retry_failed and store is None:
+        raise ValueError(
+            "retry_failed must be False without a store; got True. Failures of earlier calls are "
+            "known from their store: pass store=."
+        )
     _check_draws(hierarchy, seed)
+    pool = make_pool(executor, hierarchy, seed, rules, isolate=isolate)
+    policy = Policy(rules.stop, max_failed, rules.retries, seed, kept=store is not None)
+    if store is None:
+        memory = MemorySink(hierarchy, counts)
+        _run(hierarchy, counts, memory, pool, policy, progress=progress)
+        return _from_memory(hierarchy, memory, seed)
+    path = as_folder(store)
+    with _opened(path, hierarchy, counts, seed, allow_changes=allow_changes) as sink:
+        if retry_failed or rules.stop:
+            _reopen(sink, counts)
+        _run(hierarchy, counts, sink, pool, policy, progress=progress)
+    return from_store(read_store(path), prior=hierarchy.prior, n=counts)
 
-    plan = plan_chunks(counts)
-    results, done = [], 0
-    with progress_bar("runs", sum(counts), enabled=progress and _attached()) as update:
-        for chunk in plan:
-            result = run_chunk(hierarchy, chunk, seed)
-            if not drop:
-                _refuse_non_finite(result, seed)
-            results.append(result)
-            done += chunk.rows
-            update(done, f"level {chunk.level}")
-    return _assemble(hierarchy, results, on_invalid="drop" if drop else "raise")
+
+def _run(
+    hierarchy: Hierarchy,
+    counts: Sequence[int],
+    sink: Sink,
+    pool: Pool,
+    policy: Policy,
+    *,
+    progress: bool,
+) -> None:
+    status = [sink.status(level)[:count] for level, count in enumerate(counts)]
+    done = [int((of_level != PENDING).sum()) for of_level in status]
+    with (
+        closing(pool),
+        campaign_progress(counts, done, hierarchy.costs, enabled=progress) as report,
+    ):
+        Campaign(hierarchy, counts, sink, pool, policy, report).run()
+    failed = tuple(int((of_level == FAILED).sum()) for of_level in status)
+    for level, (number, count) in enumerate(zip(failed, counts, strict=True)):
+        if number == count:
+            raise RuntimeError(
+                f"all {count} runs of level {level} failed, so that there are no data. Correct the "
+                "simulator; with a store, pass retry_failed=True then."
+            )
+    if any(failed):
+        warn_dropped(failed, counts)
 
 
-def _attached() -> bool:
-    """Whether someone can see a bar on stderr: a terminal or a notebook."""
-    console = Console(stderr=True)
-    return console.is_terminal or console.is_jupyter
+@contextmanager
+def _opened(
+    path: Any, hierarchy: Hierarchy, counts: Sequence[int], seed: int, *, allow_changes: bool
+) -> Iterator[CampaignStore]:
+    store = CampaignStore.open(
+        path,
+        manifest=manifest(hierarchy, seed),
+        n=counts,
+        allow_changes=allow_changes,
+        noise_seeds=hierarchy.row_seeds,
+        theta_dim=hierarchy.prior.dim,
+    )
+    with store:
+        yield store
+
+
+def _reopen(sink: Sink, counts: Sequence[int]) -> None:
+    for level, count in enumerate(counts):
+        rows = np.flatnonzero(sink.status(level)[:count] == FAILED)
+        if len(rows):
+            sink.reopen(level, rows)
+
+
+def _from_memory(hierarchy: Hierarchy, sink: MemorySink, seed: int) -> MultilevelData:
+    levels, failures, seconds = [], [], []
+    for level in range(hierarchy.num_levels):
+        names = ("theta", "x_coarse", "x") if level else ("theta", "x")
+        tensors = {name: torch.from_numpy(sink.read(level, name)) for name in names}
+        levels.append((tensors["theta"], tensors.get("x_coarse"), tensors["x"]))
+        seconds.append(float(sink.read(level, "seconds").mean(dtype=np.float64)))
+        failures += [
+            Failure(
+                level=level,
+                row=row,
+                simulator=fault.simulator,
+                kind=fault.kind,
+                message=fault.message,
+                attempts=fault.attempts,
+                theta=tuple(theta.tolist()),
+                row_seed=row_seed,
+                seed=seed,
+            )
+            for row, theta, row_seed, fault in sink.failed(level)
+        ]
+    costs = tuple(cost for cost in hierarchy.costs if cost is not None)
+    dropped = [int((sink.status(level) == FAILED).sum()) for level in range(hierarchy.num_levels)]
+    return MultilevelData(
+        hierarchy.prior,
+        levels,
+        costs=costs if len(costs) == hierarchy.num_levels else None,
+        dropped=tuple(dropped),
+        failures=tuple(failures),
+        seconds=tuple(seconds),
+    )
 
 
 def _check_n(n: Any, num_levels: int) -> tuple[int, ...]:
@@ -93,6 +214,28 @@ def _check_n(n: Any, num_levels: int) -> tuple[int, ...]:
     return tuple(check_count(count, name=f"n[{level}]") for level, count in enumerate(n))
 
 
+def _check_rules(on_failure: Any, timeout: Any, retries: Any) -> Rules:
+    policies = ("raise", "drop", "retry")
+    policy = check_option(on_failure, name="on_failure", allowed=policies)
+    if timeout is not None:
+        timeout = check_positive(timeout, name="timeout")
+    retries = check_count(retries, name="retries", minimum=0)
+    return Rules(timeout, retries, retry_faults=policy == "retry", stop=policy == "raise")
+
+
+def _check_share(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(
+            f"max_failed must be a number; got {type(value).__name__}. Pass the share of rows that "
+            "may fail, 0 to 1."
+        )
+    if not 0 <= value <= 1:
+        raise ValueError(
+            f"max_failed must lie in [0, 1]; got {value}. Pass the share of rows that may fail."
+        )
+    return float(value)
+
+
 def _check_draws(hierarchy: Hierarchy, seed: int) -> None:
     """Refuse noise that ignores its generator: the same seed would not give the same data."""
     first, second = (hierarchy.draw(2, make_generator(seed, "check draws")) for _ in range(2))
@@ -101,44 +244,3 @@ def _check_draws(hierarchy: Hierarchy, seed: int) -> None:
             "noise must depend on its generator only; two calls with the same seed differ. Pass "
             "generator=generator to every torch draw in noise(n, generator)."
         )
-
-
-def _refuse_non_finite(result: ChunkResult, seed: int) -> None:
-    for level, rows in non_finite_rows(result).items():
-        raise RuntimeError(
-            f"the simulator of level {level} returned NaN or infinite values in {len(rows)} of "
-            f"{result.chunk.rows} runs for level {result.chunk.level} (first rows "
-            f"{rows[:5].tolist()}). {reproduce(result.chunk, seed)} Pass on_failure='drop' to "
-            "leave such runs out."
-        )
-
-
-def _assemble(
-    hierarchy: Hierarchy, results: Iterable[ChunkResult], *, on_invalid: str
-) -> MultilevelData:
-    """Put chunks together in the order of their rows, whatever order they finished in."""
-    ordered = sorted(results, key=lambda r: (r.chunk.level, r.chunk.index))
-    levels = []
-    for level in range(hierarchy.num_levels):
-        own = [r for r in ordered if r.chunk.level == level]
-        theta = torch.cat([r.theta for r in own])
-        fine = _join([r.x for r in own], level)
-        coarse = [r.x_coarse for r in own if r.x_coarse is not None]
-        levels.append((theta, _join(coarse, level - 1), fine) if coarse else (theta, fine))
-    costs = [cost for cost in hierarchy.costs if cost is not None]
-    return MultilevelData.from_arrays(
-        hierarchy.prior,
-        levels,
-        costs=costs if len(costs) == hierarchy.num_levels else None,
-        on_invalid=on_invalid,
-    )
-
-
-def _join(parts: Sequence[Tensor], level: int) -> Tensor:
-    shapes = sorted({tuple(part.shape[1:]) for part in parts})
-    if len(shapes) > 1:
-        raise RuntimeError(
-            f"the simulator of level {level} must return the same event shape for all rows; got "
-            f"{shapes}. Pad or summarise its output."
-        )
-    return torch.cat(list(parts))

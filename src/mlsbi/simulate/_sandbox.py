@@ -122,18 +122,24 @@ class Sandbox:
         if self._warden is not None and not self._warden.alive:
             self._drop()  # it ended for want of work, or somebody killed it
         if self._warden is None:
-            self._warden = lend(self._environment)
+            warden = lend(self._environment)
             try:
-                self._warden.load(self._levels, threads=self._threads)
-            except RuntimeError:
-                self._drop()
+                warden.load(self._levels, threads=self._threads)
+            except RuntimeError:  # of the simulators: the warden is as good as before
+                take_back(warden)
                 raise
+            self._warden = warden
         return self._warden
 
     def _drop(self) -> None:
         warden, self._warden = self._warden, None
         if warden is not None:
             warden.end()
+
+    def __del__(self) -> None:
+        """The thread of somebody's executor ended, and its sandbox with it."""
+        if hasattr(self, "_closed"):
+            self.close()
 
     def close(self) -> None:
         """End what runs at once; without anything running, keep the process for later."""

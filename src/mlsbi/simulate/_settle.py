@@ -18,6 +18,8 @@ from mlsbi.simulate._rows import Fault, Outcome, Task
 
 __all__ = ["Rules", "run_task", "unit_rows"]
 
+Shapes = tuple[tuple[int, ...], ...]
+
 _PIECES = 32  # a batch that failed is cut into so many, and each of these into rows
 
 
@@ -63,7 +65,7 @@ def unit_rows(levels: Sequence[Level], level: int) -> int:
 
 def run_task(
     hierarchy: Hierarchy, task: Task, draws: Draws, runner: Runner, rules: Rules
-) -> Outcome:
+) -> list[Outcome]:
     """Run a task.
 
     Args:
@@ -74,7 +76,8 @@ def run_task(
         rules: What to do about failures.
 
     Returns:
-        The outcome. With `rules.stop` it may leave out rows of the task that were not run.
+        The outcome, or several if outputs differ in shape: one for each shape. With `rules.stop`
+        rows of the task that were not run are in none.
     """
     block, offsets = int(task.rows[0]) // CHUNK_ROWS, task.rows % CHUNK_ROWS
     full_theta, full_u = draws.block(task.level, block)
@@ -90,7 +93,7 @@ def run_task(
                 break
         request = replace(request, groups=settled.again())
     seeds = u.numpy() if hierarchy.row_seeds and isinstance(u, Tensor) else None
-    return settled.outcome(task, theta.numpy(), seeds)
+    return settled.outcomes(task, theta.numpy(), seeds)
 
 
 def _groups(offsets: np.ndarray, unit: int) -> list[np.ndarray]:
@@ -107,12 +110,11 @@ class _Settling:
 
     rules: Rules
     width: int
-    done: list[tuple[np.ndarray, CallResult]] = field(default_factory=list)
+    done: dict[Shapes, list[tuple[np.ndarray, CallResult]]] = field(default_factory=dict)
     faults: dict[int, Fault] = field(default_factory=dict)
     stopped: bool = False
     _queue: deque[np.ndarray] = field(default_factory=deque)
     _attempts: dict[bytes, int] = field(default_factory=dict)
-    _event: tuple[int, ...] | None = None
 
     def again(self) -> list[np.ndarray]:
         """Groups to run again; they are handed out once."""
@@ -125,20 +127,16 @@ class _Settling:
         if result.fault is not None:
             self._fault(group, result.fault)
             return
-        if self._event not in {None, _event(result)}:
-            text = f"returned {_event(result)}, and {self._event} for the rows before"
-            self._fault(group, Fault(level, "shape", text))
-            return
-        self._event = _event(result)
         bad = _non_finite(level, result)
-        if not bad:
-            self.done.append((group, result))
-            return
-        good = [i for i in range(len(group)) if i not in bad]
-        if good:
-            self.done.append((group[good], _rows_of(result, good)))
+        if bad:
+            good = [i for i in range(len(group)) if i not in bad]
+            group, result, whole = group[good], _rows_of(result, good), group
+        else:
+            whole = group
+        if len(group):
+            self.done.setdefault(_shapes(result), []).append((group, result))
         for i, fault in bad.items():
-            self._fault(group[i : i + 1], fault)
+            self._fault(whole[i : i + 1], fault)
 
     def _fault(self, group: np.ndarray, fault: Fault) -> None:
         key = group.tobytes()
@@ -154,42 +152,59 @@ class _Settling:
                 self.faults[position] = replace(fault, attempts=attempts)
             self.stopped = self.rules.stop
 
-    def outcome(self, task: Task, theta: np.ndarray, seeds: np.ndarray | None) -> Outcome:
-        """All rows that were run, in order."""
-        ok = np.zeros(self.width, dtype=bool)
-        seconds = np.full(self.width, np.nan, dtype=np.float32)
-        coarse = seconds.copy()
-        for group, result in self.done:
-            ok[group], seconds[group], coarse[group] = True, result.seconds, result.seconds_coarse
-        run = ok.copy()
-        run[list(self.faults)] = True
-        number = np.cumsum(run) - 1  # positions after rows that were not run are left out
-        return Outcome(
-            task=task if run.all() else Task(task.level, task.rows[run]),
-            theta=theta[run],
-            row_seed=None if seeds is None else seeds[run],
-            ok=ok[run],
-            x=self._joined("x"),
-            x_coarse=self._joined("x_coarse"),
-            seconds=seconds[run],
-            seconds_coarse=coarse[run] if task.level else None,
-            faults={int(number[p]): fault for p, fault in sorted(self.faults.items())},
-        )
-
-    def _joined(self, name: str) -> np.ndarray | None:
-        parts = [getattr(result, name) for _, result in self.done]
-        if not parts or parts[0] is None:
-            return None
-        if len(parts) == 1:
-            return parts[0]
-        order = np.argsort(np.concatenate([group for group, _ in self.done]))
-        return np.concatenate(parts)[order]
+    def outcomes(
+        self, task: Task, theta: np.ndarray, seeds: np.ndarray | None
+    ) -> list[Outcome]:
+        """One for each shape of outputs; rows that failed are in the first."""
+        parts = list(self.done.values()) or [[]]
+        return [
+            _outcome(task, theta, seeds, part, {} if i else self.faults)
+            for i, part in enumerate(parts)
+        ]
 
 
-def _event(result: CallResult) -> tuple[int, ...]:
-    """Shapes of one row of both members, in one tuple."""
-    arrays = (result.x_coarse, result.x)
-    return tuple(n for a in arrays if a is not None for n in (*a.shape[1:], -1))
+def _outcome(
+    task: Task,
+    theta: np.ndarray,
+    seeds: np.ndarray | None,
+    done: list[tuple[np.ndarray, CallResult]],
+    faults: dict[int, Fault],
+) -> Outcome:
+    """Those rows of a task that are done or failed, in order; no others."""
+    ok = np.zeros(len(task), dtype=bool)
+    seconds = np.full(len(task), np.nan, dtype=np.float32)
+    coarse = seconds.copy()
+    for group, result in done:
+        ok[group], seconds[group], coarse[group] = True, result.seconds, result.seconds_coarse
+    run = ok.copy()
+    run[list(faults)] = True
+    number = np.cumsum(run) - 1
+    return Outcome(
+        task=task if run.all() else Task(task.level, task.rows[run]),
+        theta=theta[run],
+        row_seed=None if seeds is None else seeds[run],
+        ok=ok[run],
+        x=_joined(done, "x"),
+        x_coarse=_joined(done, "x_coarse"),
+        seconds=seconds[run],
+        seconds_coarse=coarse[run] if task.level else None,
+        faults={int(number[p]): fault for p, fault in sorted(faults.items())},
+    )
+
+
+def _joined(done: list[tuple[np.ndarray, CallResult]], name: str) -> np.ndarray | None:
+    parts = [getattr(result, name) for _, result in done]
+    if not parts or parts[0] is None:
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    order = np.argsort(np.concatenate([group for group, _ in done]))
+    return np.concatenate(parts)[order]
+
+
+def _shapes(result: CallResult) -> Shapes:
+    """Shapes of one row of the members."""
+    return tuple(a.shape[1:] for a in (result.x_coarse, result.x) if a is not None)
 
 
 def _non_finite(level: int, result: CallResult) -> dict[int, Fault]:

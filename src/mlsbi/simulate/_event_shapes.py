@@ -1,0 +1,88 @@
+"""All runs of a simulator have one event shape: the one that most of them have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from mlsbi.simulate._rows import DONE, Fault, Outcome
+
+__all__ = ["EventShapes"]
+
+Shape = tuple[int, ...]
+
+
+class _Known(Protocol):
+    def status(self, level: int) -> np.ndarray: ...
+
+    def event_shape(self, level: int) -> Shape | None: ...
+
+
+class EventShapes:
+    """Counts the shapes that simulators return.
+
+    The first run of a simulator says which shape its outputs have. If that run was the odd one, the
+    others outvote it: so what is kept does not depend on which run finished first.
+    """
+
+    def __init__(self, sink: _Known, counts: Sequence[int]) -> None:
+        """Start with what a sink has."""
+        self._seen: list[Counter[Shape]] = [Counter() for _ in counts]
+        self._known: dict[int, Shape] = {}
+        for level, count in enumerate(counts):
+            shape = sink.event_shape(level)
+            if shape is not None:
+                self._known[level] = shape
+                above = range(level, min(level + 2, len(counts)))
+                done = sum(int((sink.status(i)[: counts[i]] == DONE).sum()) for i in above)
+                self._seen[level][shape] = max(done, 1)
+            del count
+
+    def see(self, outcome: Outcome) -> int | None:
+        """Count an outcome; returns the simulator whose output has another shape than known."""
+        odd = None
+        for simulator, x in _members(outcome):
+            shape = tuple(x.shape[1:])
+            self._seen[simulator][shape] += len(x)
+            if shape != self._known.setdefault(simulator, shape) and odd is None:
+                odd = simulator
+                self._last = shape
+        return odd
+
+    def outvoted(self, simulator: int) -> bool:
+        """Whether more runs had the shape last seen than the known one."""
+        seen = self._seen[simulator]
+        return seen[self._last] > seen[self._known[simulator]]
+
+    def forget(self, simulator: int) -> None:
+        """The shape last seen is the one from now on."""
+        self._known[simulator] = self._last
+
+    def refuse(self, outcome: Outcome, simulator: int) -> Outcome:
+        """The outcome with its results turned into failures."""
+        text = (
+            f"returned an event of shape {self._last}, while most runs of this simulator so far "
+            f"had {self._known[simulator]}. Pad or summarise the output so that all runs of a "
+            "level have the same event shape"
+        )
+        fault = Fault(simulator, "shape", text)
+        faults = dict.fromkeys(np.flatnonzero(outcome.ok).tolist(), fault) | outcome.faults
+        return replace(
+            outcome,
+            ok=np.zeros_like(outcome.ok),
+            x=None,
+            x_coarse=None,
+            faults=dict(sorted(faults.items())),
+        )
+
+
+def _members(outcome: Outcome) -> Iterator[tuple[int, np.ndarray]]:
+    level = outcome.task.level
+    if outcome.x_coarse is not None:
+        yield level - 1, outcome.x_coarse
+    if outcome.x is not None:
+        yield level, outcome.x
