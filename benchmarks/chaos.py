@@ -117,12 +117,12 @@ def _kill_one(coordinator: int, dice: random.Random, chaos: Chaos) -> None:
     """Send a signal to the coordinator (1 in 6), a warden (1 in 6) or a process of simulators."""
     wardens = _children(coordinator)
     forks = [pid for warden in wardens for pid in _children(warden)]
+    if not forks:
+        return  # it is still starting
     draw = dice.random()
-    if draw < 1 / 6 or not wardens:
-        if not (wardens and forks):
-            return  # it is still starting
+    if draw < 1 / 6:
         name, pid = "coordinator", coordinator
-    elif draw < 2 / 6 or not forks:
+    elif draw < 2 / 6:
         name, pid = "warden", dice.choice(wardens)
     else:
         name, pid = "simulators", dice.choice(forks)
@@ -174,9 +174,7 @@ def main() -> None:
         _coordinator(options.coordinator, options.n)
         return
     with tempfile.TemporaryDirectory() as folder:
-        chaos = run_chaos(
-            Path(folder), kills=options.kills, seed=options.seed, n=tuple(options.n)
-        )
+        chaos = run_chaos(Path(folder), kills=options.kills, seed=options.seed, n=tuple(options.n))
     for name, count in sorted(chaos.kills.items()):
         print(f"{count:4d}  {name}")
     print(f"{sum(chaos.kills.values())} signals, {chaos.starts} starts, {chaos.seconds:.1f} s")

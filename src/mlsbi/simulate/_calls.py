@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -76,7 +76,7 @@ class Inputs:
         self._theta_array, self._u_arrays = request.theta.numpy(), noise_arrays(request.u)
 
     def batch(self, group: np.ndarray) -> tuple[Tensor, Any]:
-        """theta and u of some rows; views where they follow each other."""
+        """Theta and u of some rows; views where they follow each other."""
         first, last = int(group[0]), int(group[-1]) + 1
         if last - first == len(group):
             return self._theta[first:last], pick_rows(self._u, slice(first, last))
@@ -84,7 +84,7 @@ class Inputs:
         return self._theta[index], pick_rows(self._u, index)
 
     def row(self, position: int) -> tuple[np.ndarray, Any]:
-        """theta and u of one row, as arrays or numbers that may be changed in place."""
+        """Theta and u of one row, as arrays or numbers that may be changed in place."""
         return self._theta_array[position].copy(), noise_row(self._u_arrays, position)
 
 
@@ -122,18 +122,18 @@ def run_pair(
     Returns:
         The outputs, which may hold NaN, or a fault; nothing that an `Exception` says is raised.
     """
-    coarse: np.ndarray | Fault | None = None
-    seconds_coarse = float("nan")
+    result = CallResult()
     if level > 0:
         on_start(level - 1)
-        coarse, seconds_coarse = _run_one(levels, level - 1, inputs, group)
+        coarse, seconds = _run_one(levels, level - 1, inputs, group)
         if isinstance(coarse, Fault):
             return CallResult(fault=coarse)
+        result = CallResult(x_coarse=coarse, seconds_coarse=seconds / len(group))
     on_start(level)
     fine, seconds = _run_one(levels, level, inputs, group)
     if isinstance(fine, Fault):
         return CallResult(fault=fine)
-    return CallResult(fine, coarse, seconds / len(group), seconds_coarse / len(group))
+    return replace(result, x=fine, seconds=seconds / len(group))
 
 
 def _run_one(

@@ -13,9 +13,9 @@ import numpy as np
 
 from mlsbi.hierarchy import Hierarchy
 from mlsbi.simulate import _messages as messages
+from mlsbi.simulate._event_shapes import EventShapes
 from mlsbi.simulate._plan import Plan
 from mlsbi.simulate._pool import Pool
-from mlsbi.simulate._event_shapes import EventShapes
 from mlsbi.simulate._rows import FAILED, Outcome, Task
 from mlsbi.simulate._settle import unit_rows
 from mlsbi.simulate._status_line import Report
@@ -147,17 +147,27 @@ class Campaign:
         except Exception as error:
             self._worker_lost(task, error)
         else:
-            # Failures last: they may end the campaign.
+            self._vote(task, outcomes)
             for outcome in sorted(outcomes, key=lambda outcome: len(outcome.faults)):
-                self._accept(outcome)
+                self._accept(outcome)  # failures last: they may end the campaign
+
+    def _vote(self, task: Task, outcomes: Sequence[Outcome]) -> None:
+        """If what a simulator's first runs returned is not what most return, run those again.
+
+        All rows of the levels that have its outputs are: there are few, or it would not be outvoted.
+        """
+        for outcome in outcomes:
+            self._shapes.see(outcome)
+        simulator = None if self._policy.stop else self._shapes.outvoted()
+        if simulator is not None:
+            for level in range(simulator, min(simulator + 2, len(self._counts))):
+                self._sink.reset(level)
+            self._start(taken=[task, *self._flying.values(), *self._again, *self._suspects])
 
     def _accept(self, outcome: Outcome) -> None:
-        minority = self._shapes.see(outcome)
-        if minority is not None:
-            if self._policy.stop or not self._shapes.outvoted(minority):
-                outcome = self._shapes.refuse(outcome, minority)
-            else:
-                self._forget(minority)
+        odd = self._shapes.odd(outcome)
+        if odd is not None:
+            outcome = self._shapes.refuse(outcome, odd)
         level, failed = outcome.task.level, len(outcome.faults)
         self._sink.add(outcome)
         self._plan.learn(outcome)
@@ -168,16 +178,6 @@ class Campaign:
         if self._policy.stop:
             raise messages.row_failed(outcome, self._hierarchy, self._policy)
         self._check_failed(outcome)
-
-    def _forget(self, simulator: int) -> None:
-        """What a simulator's first runs returned is not what most return: run them again.
-
-        All rows of the levels that have its outputs are: there are few, or it would not be outvoted.
-        """
-        for level in range(simulator, min(simulator + 2, len(self._counts))):
-            self._sink.reset(level)
-        self._shapes.forget(simulator)
-        self._start(taken=[*self._flying.values(), *self._again, *self._suspects])
 
     def _check_failed(self, outcome: Outcome | None = None) -> None:
         """End the campaign as soon as too many rows failed, not after days."""
@@ -210,8 +210,8 @@ class Campaign:
             for future in self._flying:
                 if future.done() and not future.cancelled() and future.exception() is None:
                     for outcome in future.result():
-                        minority = self._shapes.see(outcome)
-                        if minority is None:
+                        self._shapes.see(outcome)
+                        if self._shapes.odd(outcome) is None:
                             self._sink.add(outcome)
             self._sink.flush()
         except Exception:  # the error that ended the campaign is the one to show

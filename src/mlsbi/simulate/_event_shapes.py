@@ -40,32 +40,36 @@ class EventShapes:
                 above = range(level, min(level + 2, len(counts)))
                 done = sum(int((sink.status(i)[: counts[i]] == DONE).sum()) for i in above)
                 self._seen[level][shape] = max(done, 1)
-            del count
 
-    def see(self, outcome: Outcome) -> int | None:
-        """Count an outcome; returns the simulator whose output has another shape than known."""
-        odd = None
+    def see(self, outcome: Outcome) -> None:
+        """Count an outcome."""
         for simulator, x in _members(outcome):
             shape = tuple(x.shape[1:])
             self._seen[simulator][shape] += len(x)
-            if shape != self._known.setdefault(simulator, shape) and odd is None:
-                odd = simulator
-                self._last = shape
-        return odd
+            self._known.setdefault(simulator, shape)
 
-    def outvoted(self, simulator: int) -> bool:
-        """Whether more runs had the shape last seen than the known one."""
-        seen = self._seen[simulator]
-        return seen[self._last] > seen[self._known[simulator]]
+    def outvoted(self) -> int | None:
+        """A simulator most of whose runs had another shape than known; that is the known one now."""
+        for simulator, known in self._known.items():
+            seen = self._seen[simulator]
+            most = max(seen, key=seen.__getitem__)  # of equals, the first seen
+            if seen[most] > seen[known]:
+                self._known[simulator] = most
+                return simulator
+        return None
 
-    def forget(self, simulator: int) -> None:
-        """The shape last seen is the one from now on."""
-        self._known[simulator] = self._last
+    def odd(self, outcome: Outcome) -> int | None:
+        """The simulator whose output has another shape than known."""
+        for simulator, x in _members(outcome):
+            if tuple(x.shape[1:]) != self._known[simulator]:
+                return simulator
+        return None
 
     def refuse(self, outcome: Outcome, simulator: int) -> Outcome:
         """The outcome with its results turned into failures."""
+        shape = next(x.shape[1:] for number, x in _members(outcome) if number == simulator)
         text = (
-            f"returned an event of shape {self._last}, while most runs of this simulator so far "
+            f"returned an event of shape {tuple(shape)}, while most runs of this simulator so far "
             f"had {self._known[simulator]}. Pad or summarise the output so that all runs of a "
             "level have the same event shape"
         )

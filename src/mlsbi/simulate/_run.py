@@ -23,7 +23,7 @@ from mlsbi.simulate._campaign import Campaign, Policy, Sink
 from mlsbi.simulate._manifest import manifest
 from mlsbi.simulate._memory import MemorySink
 from mlsbi.simulate._pool import Pool, make_pool
-from mlsbi.simulate._rows import DONE, FAILED, PENDING
+from mlsbi.simulate._rows import FAILED, PENDING
 from mlsbi.simulate._settle import Rules
 from mlsbi.simulate._status_line import campaign_progress
 from mlsbi.simulate._store import CampaignStore, read_store

@@ -152,9 +152,7 @@ class _Settling:
                 self.faults[position] = replace(fault, attempts=attempts)
             self.stopped = self.rules.stop
 
-    def outcomes(
-        self, task: Task, theta: np.ndarray, seeds: np.ndarray | None
-    ) -> list[Outcome]:
+    def outcomes(self, task: Task, theta: np.ndarray, seeds: np.ndarray | None) -> list[Outcome]:
         """One for each shape of outputs; rows that failed are in the first."""
         parts = list(self.done.values()) or [[]]
         return [

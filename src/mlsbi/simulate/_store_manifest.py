@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["Change", "check_manifest"]
 
-_SOFT = ("code", "settings")  # may change without changing results
+_SOFT = ("code", "settings", "simulator", "name")  # may change without changing results
 _FREE = ("cost", "versions")  # say nothing about results
 
 Change = dict[str, Any]
@@ -53,7 +53,9 @@ def _hard_line(entry: Mapping[str, Any]) -> str:
 
 
 def _soft_line(entry: Mapping[str, Any]) -> str:
-    what = "code" if entry["path"].endswith("code") else "settings"
+    what = entry["path"].rpartition(".")[2]
+    if what in {"simulator", "name"}:
+        return _hard_line(entry)
     return f"{entry['path']}: the {what} of {entry['owner']} changed"
 
 

@@ -55,7 +55,6 @@ class _Now:
 
 def main(descriptor: int) -> None:
     """Serve the socket with this file descriptor until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
     warden = _Warden(Connection(descriptor))
     signal.signal(signal.SIGTERM, lambda *_: warden.end())
     warden.serve()

@@ -18,7 +18,11 @@ from mlsbi.simulate import _warden
 
 __all__ = ["Warden", "lend", "take_back"]
 
-_CODE = "import sys; from mlsbi.simulate._warden import main; main(int(sys.argv[1]))"
+# The first thing it does: a Ctrl-C is the coordinator's to handle, imports or not.
+_CODE = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "from mlsbi.simulate._warden import main; main(int(sys.argv[1]))"
+)
 
 
 class Warden:
