@@ -248,7 +248,7 @@ class KilledWorker(Exception):  # noqa: N818  the name that Dask gives it
 
 
 def test_a_row_that_kills_its_worker_each_time_is_found():
-    """Without isolation: tasks that lose workers are cut into rows, which are tried on their own."""
+    """Without isolation: tasks that lose workers are cut into rows, each tried on its own."""
     culprit = 17
 
     class Cluster(ThreadPoolExecutor):

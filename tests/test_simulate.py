@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,8 +11,8 @@ from sbi.utils import BoxUniform
 
 from mlsbi._random import make_generator
 from mlsbi.hierarchy import Hierarchy, Level
-from mlsbi.simulate import CHUNK_ROWS, Chunk, plan_chunks, run_chunk, simulate
-from mlsbi.simulate import _run as run_module
+from mlsbi.simulate import CHUNK_ROWS, PENDING, Chunk, draw_chunk, reproduce, simulate
+from mlsbi.simulate._plan import Plan
 
 PRIOR = BoxUniform(torch.zeros(2), torch.ones(2))
 
@@ -116,25 +114,28 @@ def test_draws_follow_the_prior():
     assert bool(((theta.mean(0) - 0.5).abs() < 4 * error).all())
 
 
-def test_plan_covers_every_row_once():
-    chunks = plan_chunks([1, CHUNK_ROWS, CHUNK_ROWS + 3])
-    assert chunks == [
-        Chunk(0, 0, 1),
-        Chunk(1, 0, CHUNK_ROWS),
-        Chunk(2, 0, CHUNK_ROWS),
-        Chunk(2, 1, 3),
-    ]
-    assert chunks[-1].start == CHUNK_ROWS
-
-
-def test_chunks_can_run_elsewhere_in_any_order():
-    own = pickle.loads(pickle.dumps(hierarchy(2)))
-    plan = plan_chunks([1100, 10])
-    with ThreadPoolExecutor(1) as pool:
-        results = list(pool.map(lambda chunk: run_chunk(own, chunk, 3), reversed(plan)))
-    results = [pickle.loads(pickle.dumps(result)) for result in results]
-    data = run_module._assemble(own, results, on_invalid="raise")
-    assert same(data, simulate(hierarchy(2), [1100, 10], seed=3))
+@pytest.mark.parametrize("slots", [1, 8])
+@pytest.mark.parametrize("unit", [1, 7, CHUNK_ROWS])
+def test_plan_covers_every_pending_row_once(slots, unit):
+    counts = (1, CHUNK_ROWS, 2 * CHUNK_ROWS + 3)
+    generator = np.random.default_rng(0)
+    status = [generator.integers(0, 3, size=count + 5).astype(np.uint8) for count in counts]
+    status[0][0] = PENDING
+    plan, seen = Plan(status, counts, [1, unit, unit], slots=slots), {0: [], 1: [], 2: []}
+    tasks = []
+    while (task := plan.next()) is not None:
+        tasks.append(task)
+        seen[task.level] += task.rows.tolist()
+        assert len({row // CHUNK_ROWS for row in task.rows.tolist()}) == 1  # one block
+        plan._levels[task.level].row_seconds = 0.03
+    for level, count in enumerate(counts):
+        assert seen[level] == np.flatnonzero(status[level][:count] == PENDING).tolist()
+    assert [task.level for task in tasks[:4]] == [0, 1, 2, 2]  # one of each, then the finest
+    calls = [{(row % CHUNK_ROWS) // unit for row in task.rows.tolist()} for task in tasks[1:]]
+    pairs = zip(tasks[1:], tasks[2:], calls, calls[1:], strict=False)
+    for task, following, own, next_calls in pairs:  # a call is never split between tasks
+        same_block = task.rows[0] // CHUNK_ROWS == following.rows[0] // CHUNK_ROWS
+        assert not (task.level == following.level and same_block and own & next_calls)
 
 
 def broken(theta, u):
@@ -147,20 +148,28 @@ def broken_row(theta, seed):
     return theta
 
 
-def test_exception_names_level_rows_and_how_to_reproduce():
+def test_exception_names_level_row_and_how_to_reproduce():
     own = Hierarchy(PRIOR, [Level(kick), Level(kick), Level(broken)])
-    with pytest.raises(RuntimeError, match="level 2 failed at rows 0 to 4 .*boom") as error:
+    with pytest.raises(RuntimeError, match="level 2 failed at row 0 of level 2.*boom") as error:
         simulate(own, [3, 3, 5], seed=11)
     assert isinstance(error.value.__cause__, ZeroDivisionError)
-    assert "run_chunk(hierarchy, Chunk(level=2, index=0, rows=5), seed=11)" in str(error.value)
-    with pytest.raises(RuntimeError, match="boom"):
-        run_chunk(own, Chunk(level=2, index=0, rows=5), seed=11)
+    assert "reproduce(hierarchy, level=2, row=0, seed=11)" in str(error.value)
+    with pytest.raises(ZeroDivisionError, match="boom"):
+        reproduce(own, level=2, row=0, seed=11)
 
 
 def test_exception_in_the_coarse_member_says_so():
-    own = Hierarchy(PRIOR, [Level(broken), Level(kick)])
+    own = Hierarchy(PRIOR, [Level(broken_pairs), Level(kick)])
     with pytest.raises(RuntimeError, match=r"level 0 \(as the coarse member of level 1's pairs\)"):
-        run_chunk(own, Chunk(1, 0, 2), seed=0)
+        simulate(own, [2, 2], seed=0)
+
+
+def broken_pairs(theta, u):
+    """Fails where level 1's rows are drawn from."""
+    first = draw_chunk(hierarchy(2), Chunk(1, 0, 1), 0)[0]
+    if torch.equal(theta[:1], first):
+        raise ZeroDivisionError("boom")
+    return kick(theta, u)
 
 
 def test_exception_of_a_row_names_the_row():
@@ -173,8 +182,19 @@ def test_exception_of_a_row_names_the_row():
 
 def test_wrong_output_names_the_level():
     own = Hierarchy(PRIOR, [Level(kick), Level(lambda theta, u: theta[:-1])])
-    with pytest.raises(RuntimeError, match=r"level 1 failed at rows 0 to 1.*batched=False"):
+    with pytest.raises(RuntimeError, match=r"(?s)level 1 failed at row 0.*batched=False"):
         simulate(own, [2, 2], seed=0)
+
+
+def test_a_batched_simulator_gets_whole_batches_whatever_the_number_of_rows():
+    sizes = []
+
+    def noted(theta, u):
+        sizes.append(len(theta))
+        return kick(theta, u)
+
+    simulate(Hierarchy(PRIOR, [Level(noted, batch_size=100)]), [1100], seed=0)
+    assert sorted(sizes) == [24, 76, *[100] * 10]  # batches do not cross blocks of draws
 
 
 def sometimes(theta, u):
@@ -185,21 +205,27 @@ def test_nan_names_level_and_rows_or_is_dropped():
     own = Hierarchy(PRIOR, [Level(sometimes), Level(kick)])
     theta = simulate(hierarchy(2), [50, 40], seed=0)
     bad = [(theta.theta(i)[:, 0] > 0.8) for i in range(2)]
-    rows = bad[0].nonzero().flatten()[:5].tolist()
-    with pytest.raises(RuntimeError, match="level 0 returned NaN.*on_failure='drop'") as error:
+    row = int(bad[0].nonzero()[0])
+    message = f"(?s)level 0 failed at row {row} .*NaN.*in 2 of 2.*on_failure='drop'"
+    with pytest.raises(RuntimeError, match=message):
         simulate(own, [50, 40], seed=0)
-    assert str(rows) in str(error.value)
+    with pytest.raises(RuntimeError, match="max_failed=0.05"):
+        simulate(own, [50, 40], seed=0, on_failure="drop")
     with pytest.warns(UserWarning, match="left out"):
-        data = simulate(own, [50, 40], seed=0, on_failure="drop")
+        data = simulate(own, [50, 40], seed=0, on_failure="drop", max_failed=0.5)
     assert data.dropped == tuple(int(b.sum()) for b in bad)
     assert torch.equal(data.theta(1), theta.theta(1)[~bad[1]])
 
 
-def test_progress_is_silent_without_a_terminal(capsys, monkeypatch):
-    simulate(hierarchy(1), [10], seed=0, progress=True)
+def test_progress_is_a_line_without_a_terminal_and_silent_unless_asked_for(capsys):
     simulate(hierarchy(1), [10], seed=0)
+    assert capsys.readouterr() == ("", "")
+    simulate(hierarchy(1), [10], seed=0, progress=True)
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "")
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "10/10" in err
+    assert err.rstrip("\n").isprintable()
 
 
 def test_progress_shows_on_a_terminal(monkeypatch):
@@ -253,9 +279,9 @@ def test_refusals_name_the_argument_and_the_remedy(call, kind, argument, remedy)
         call()
 
 
-def test_chunks_draw_from_the_documented_stream():
+def test_rows_draw_from_the_documented_stream():
     """The stream is part of the file format of stored runs: a change must be deliberate."""
     theta, u = TWO.draw(CHUNK_ROWS, make_generator(5, "simulate", 1, 0))
-    result = run_chunk(TWO, Chunk(1, 0, 3), seed=5)
-    assert torch.equal(result.theta, theta[:3])
-    assert torch.equal(result.x, kick(theta, u)[:3])
+    data = simulate(TWO, [1, 3], seed=5)
+    assert torch.equal(data.theta(1), theta[:3])
+    assert torch.equal(data.x(1), kick(theta, u)[:3])

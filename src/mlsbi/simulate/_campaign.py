@@ -154,7 +154,7 @@ class Campaign:
     def _vote(self, task: Task, outcomes: Sequence[Outcome]) -> None:
         """If what a simulator's first runs returned is not what most return, run those again.
 
-        All rows of the levels that have its outputs are: there are few, or it would not be outvoted.
+        All rows of the levels that have its outputs: there are few, or it would not be outvoted.
         """
         for outcome in outcomes:
             self._shapes.see(outcome)

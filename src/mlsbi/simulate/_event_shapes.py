@@ -33,7 +33,7 @@ class EventShapes:
         """Start with what a sink has."""
         self._seen: list[Counter[Shape]] = [Counter() for _ in counts]
         self._known: dict[int, Shape] = {}
-        for level, count in enumerate(counts):
+        for level in range(len(counts)):
             shape = sink.event_shape(level)
             if shape is not None:
                 self._known[level] = shape
@@ -49,7 +49,7 @@ class EventShapes:
             self._known.setdefault(simulator, shape)
 
     def outvoted(self) -> int | None:
-        """A simulator most of whose runs had another shape than known; that is the known one now."""
+        """A simulator most of whose runs had another shape than known; known is theirs now."""
         for simulator, known in self._known.items():
             seen = self._seen[simulator]
             most = max(seen, key=seen.__getitem__)  # of equals, the first seen
