@@ -16,7 +16,7 @@ from mlsbi._noise import noise_arrays, noise_row, pick_rows
 from mlsbi.hierarchy import Level
 from mlsbi.simulate._rows import Fault
 
-__all__ = ["CallResult", "InProcess", "Inputs", "Request", "Runner", "run_pair"]
+__all__ = ["CallResult", "InProcess", "Inputs", "Request", "Runner", "rows_index", "run_pair"]
 
 _TRACEBACK = 3000  # characters of a traceback that are kept, its end
 
@@ -77,15 +77,18 @@ class Inputs:
 
     def batch(self, group: np.ndarray) -> tuple[Tensor, Any]:
         """Theta and u of some rows; views where they follow each other."""
-        first, last = int(group[0]), int(group[-1]) + 1
-        if last - first == len(group):
-            return self._theta[first:last], pick_rows(self._u, slice(first, last))
-        index = torch.from_numpy(group)
+        index = rows_index(group)
         return self._theta[index], pick_rows(self._u, index)
 
     def row(self, position: int) -> tuple[np.ndarray, Any]:
         """Theta and u of one row, as arrays or numbers that may be changed in place."""
         return self._theta_array[position].copy(), noise_row(self._u_arrays, position)
+
+
+def rows_index(rows: np.ndarray) -> slice | Tensor:
+    """Ascending row numbers as an index of tensors: a slice, which copies nothing, if they can."""
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    return slice(first, last) if last - first == len(rows) else torch.from_numpy(rows)
 
 
 class InProcess:

@@ -171,7 +171,7 @@ class Campaign:
         level, failed = outcome.task.level, len(outcome.faults)
         self._sink.add(outcome)
         self._plan.learn(outcome)
-        self._report.update(level, int(outcome.ok.sum()), failed, _seconds(outcome))
+        self._report.update(level, int(outcome.ok.sum()), failed, outcome.run_seconds)
         if not failed:
             return
         self._failed[level] += failed
@@ -216,10 +216,3 @@ class Campaign:
             self._sink.flush()
         except Exception:  # the error that ended the campaign is the one to show
             _LOGGER.exception("finished rows could not be kept")
-
-
-def _seconds(outcome: Outcome) -> float:
-    total = float(np.nansum(outcome.seconds))
-    if outcome.seconds_coarse is not None:
-        total += float(np.nansum(outcome.seconds_coarse))
-    return total

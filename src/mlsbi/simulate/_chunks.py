@@ -57,21 +57,18 @@ def draw_chunk(hierarchy: Hierarchy, chunk: Chunk, seed: int) -> tuple[Tensor, A
 
 
 class Draws:
-    """Blocks of draws of a campaign; the last few are kept, as several tasks share one."""
-
-    _KEPT = 4
+    """Blocks of draws of a campaign. The last one is kept, as several tasks share it."""
 
     def __init__(self, hierarchy: Hierarchy, seed: int) -> None:
         """Draw from a hierarchy."""
         self._hierarchy, self._seed = hierarchy, seed
-        self._blocks: dict[tuple[int, int], tuple[Tensor, Any]] = {}
+        self._key = (-1, -1)
+        self._draws: tuple[Tensor, Any] | None = None
 
     def block(self, level: int, index: int) -> tuple[Tensor, Any]:
         """Parameters and noise of a whole block, `CHUNK_ROWS` rows."""
-        found = self._blocks.pop((level, index), None)
-        if found is None:
-            found = draw_chunk(self._hierarchy, Chunk(level, index, CHUNK_ROWS), self._seed)
-            while len(self._blocks) >= self._KEPT:
-                self._blocks.pop(next(iter(self._blocks)))
-        self._blocks[level, index] = found  # last: used most recently
-        return found
+        if self._draws is None or self._key != (level, index):
+            self._draws = None  # its memory is free for the next one, and still warm
+            self._key = (level, index)
+            self._draws = draw_chunk(self._hierarchy, Chunk(level, index, CHUNK_ROWS), self._seed)
+        return self._draws

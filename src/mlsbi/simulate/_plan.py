@@ -90,12 +90,17 @@ class _Level:
             rows = first + np.flatnonzero(block == PENDING)
             self._rows = rows[~np.isin(rows, list(self._taken))] if self._taken else rows
             self._next_block += 1
-        call = (self._rows % CHUNK_ROWS) // self._unit
-        size = int(np.searchsorted(call, call[0] + self._calls(slots)))
+        size, end = len(self._rows), self._call(0) + self._calls(slots)
+        if self._call(-1) >= end:
+            size = int(np.searchsorted((self._rows % CHUNK_ROWS) // self._unit, end))
         rows, self._rows = self._rows[:size], self._rows[size:]
         self.left -= size
         self.started = True
         return Task(self._level, rows)
+
+    def _call(self, position: int) -> int:
+        """The number, within its block, of the call that a row belongs to."""
+        return int(self._rows[position]) % CHUNK_ROWS // self._unit
 
     def _calls(self, slots: int) -> int:
         """Calls of a task: a second's worth, fewer towards the end to keep all workers busy."""
@@ -103,10 +108,8 @@ class _Level:
         return max(int(rows) // self._unit, 1)
 
     def learn(self, outcome: Outcome) -> None:
-        seconds = outcome.seconds[outcome.ok]
-        if len(seconds):
-            mean = float(seconds.mean())
-            if outcome.seconds_coarse is not None:
-                mean += float(outcome.seconds_coarse[outcome.ok].mean())
+        finished = int(outcome.ok.sum())
+        if finished:
+            mean = outcome.run_seconds / finished
             old = self.row_seconds
             self.row_seconds = mean if old == float("inf") else 0.7 * old + 0.3 * mean

@@ -77,3 +77,11 @@ class Outcome:
     seconds: np.ndarray
     seconds_coarse: np.ndarray | None
     faults: dict[int, Fault] = field(default_factory=dict)
+
+    @property
+    def run_seconds(self) -> float:
+        """Wall-clock time of all runs that gave a result, both members."""
+        total = float(self.seconds[self.ok].sum())
+        if self.seconds_coarse is not None:
+            total += float(self.seconds_coarse[self.ok].sum())
+        return total

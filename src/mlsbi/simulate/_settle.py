@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mlsbi._noise import pick_rows
 from mlsbi.hierarchy import Hierarchy, Level
-from mlsbi.simulate._calls import CallResult, Request, Runner
+from mlsbi.simulate._calls import CallResult, Request, Runner, rows_index
 from mlsbi.simulate._chunks import CHUNK_ROWS, Draws
 from mlsbi.simulate._rows import Fault, Outcome, Task
 
@@ -81,7 +80,7 @@ def run_task(
     """
     block, offsets = int(task.rows[0]) // CHUNK_ROWS, task.rows % CHUNK_ROWS
     full_theta, full_u = draws.block(task.level, block)
-    index = torch.from_numpy(offsets)
+    index = rows_index(offsets)
     theta, u = full_theta[index], pick_rows(full_u, index)
     groups = _groups(offsets, unit_rows(hierarchy.levels, task.level))
     settled = _Settling(rules, width=len(task))
@@ -99,6 +98,8 @@ def run_task(
 def _groups(offsets: np.ndarray, unit: int) -> list[np.ndarray]:
     """Positions of the rows of each call."""
     positions = np.arange(len(offsets))
+    if offsets[0] // unit == offsets[-1] // unit:
+        return [positions]
     if unit == 1:
         return list(positions[:, None])
     return np.split(positions, np.flatnonzero(np.diff(offsets // unit)) + 1)
@@ -169,6 +170,8 @@ def _outcome(
     faults: dict[int, Fault],
 ) -> Outcome:
     """Those rows of a task that are done or failed, in order; no others."""
+    if len(done) == 1 and len(done[0][0]) == len(task):
+        return _whole(task, theta, seeds, done[0][1])
     ok = np.zeros(len(task), dtype=bool)
     seconds = np.full(len(task), np.nan, dtype=np.float32)
     coarse = seconds.copy()
@@ -188,6 +191,14 @@ def _outcome(
         seconds_coarse=coarse[run] if task.level else None,
         faults={int(number[p]): fault for p, fault in sorted(faults.items())},
     )
+
+
+def _whole(task: Task, theta: np.ndarray, seeds: np.ndarray | None, result: CallResult) -> Outcome:
+    """All rows of a task, done by one call: what a cheap batched level gives each time."""
+    seconds = np.full(len(task), result.seconds, dtype=np.float32)
+    coarse = np.full(len(task), result.seconds_coarse, dtype=np.float32) if task.level else None
+    ok = np.ones(len(task), dtype=bool)
+    return Outcome(task, theta, seeds, ok, result.x, result.x_coarse, seconds, coarse)
 
 
 def _joined(done: list[tuple[np.ndarray, CallResult]], name: str) -> np.ndarray | None:
