@@ -8,9 +8,13 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+import torch
+from sbi.utils import BoxUniform
 
+from mlsbi import Hierarchy, simulate
 from mlsbi.simulate._command import CommandLevel
 from mlsbi.simulate._scratch import remove_leftovers, scratch_folder
 from programs import alive, executable, run, sh, wait_until
@@ -186,3 +190,32 @@ def test_a_new_process_removes_leftovers_by_itself(scratch):
     os.utime(dead, (0, 0))
     run(sh("echo 1", scratch=scratch))
     assert list(scratch.iterdir()) == []
+
+
+def test_what_a_program_leaves_behind_ends_with_it_in_a_worker_too(tmp_path):
+    """The mark is in the command line of what is left, and nowhere else."""
+    mark = f"{7_000_000 + os.getpid()}.5"
+    level = CommandLevel(["sh", "-c", f"sleep {mark} & echo {{theta[0]}}"])
+    prior = BoxUniform(torch.zeros(1), torch.ones(1))
+    data = simulate(Hierarchy(prior, [level]), [5], seed=0, executor=1)
+    assert torch.equal(data.x(0), data.theta(0))
+    commands = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            commands.append(entry.read_bytes())
+        except OSError:
+            pass  # it has just ended
+    assert not [c for c in commands if f"sleep\0{mark}".encode() in c]
+
+
+def test_another_version_of_a_program_is_another_simulator(tmp_path):
+    script = tmp_path / "sim.sh"
+    script.write_text("#!/bin/sh\necho 1\n")
+    script.chmod(0o755)
+    first, same = CommandLevel([script]).simulator, CommandLevel([script]).simulator
+    script.write_text("#!/bin/sh\necho 2\n")
+    assert first == same
+    assert CommandLevel([script]).simulator != first
+    by_argument = CommandLevel(["sh", script]).simulator
+    script.write_text("#!/bin/sh\necho 3\n")
+    assert CommandLevel(["sh", script]).simulator != by_argument

@@ -182,6 +182,22 @@ def check_count(value: Any, *, name: str, minimum: int = 1) -> int:
     return number
 
 
+def check_counts(n: Any, num_levels: int) -> tuple[int, ...]:
+    """Number of rows of each level, from a sequence or an array.
+
+    Raises:
+        TypeError: If `n` is no sequence, or an entry is not an integer.
+        ValueError: If there is not one entry a level, or an entry is less than 1.
+    """
+    if isinstance(n, (np.ndarray, Tensor)):
+        n = n.tolist()
+    hint = "Pass the number of runs of each level, coarsest first."
+    check_type(n, (list, tuple), name="n", remedy=hint)
+    if len(n) != num_levels:
+        raise ValueError(f"n must have one entry a level, {num_levels}; got {len(n)}. {hint}")
+    return tuple(check_count(count, name=f"n[{level}]") for level, count in enumerate(n))
+
+
 def _integer(value: Any, *, name: str) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import shutil
@@ -46,7 +47,10 @@ def CommandLevel(  # noqa: N802  it makes a Level and reads like one
 
     The run fails if the program ends with another exit code than 0 or takes too long, or if its
     output is missing or cannot be read. The error holds the end of what it printed. Whatever it
-    started is killed when it ends.
+    started is killed when it ends (in an isolated worker, on Linux; elsewhere when that ends).
+
+    A store notices when the program, or a file that an argument names, holds something else than
+    when the store was made, if it is given by a path and not found on PATH.
 
     Args:
         argv: The program and its arguments. The program is looked up now: a path with a separator
@@ -90,9 +94,13 @@ def CommandLevel(  # noqa: N802  it makes a Level and reads like one
     parsed = tuple(parse(os.fspath(argument), f"argv[{i}]") for i, argument in enumerate(argv))
     path = _find(parsed[0], os.fspath(argv[0]))
     cwd = os.getcwd()
+    arguments = tuple(settle(piece, "cwd", cwd) for piece in parsed[1:])
+    named = [path] if os.path.dirname(plain_text(parsed[0])) else []
+    named += [plain_text(piece) for piece in arguments if is_plain(piece)]
     program = Program(
         path=path,
-        arguments=tuple(settle(piece, "cwd", cwd) for piece in parsed[1:]),
+        arguments=arguments,
+        contents=tuple(_digest(Path(file)) for file in named if os.path.isabs(file)),
         cwd=cwd,
         read=read,
         timeout=timeout,
@@ -102,6 +110,15 @@ def CommandLevel(  # noqa: N802  it makes a Level and reads like one
         suffix=suffix,
     )
     return Level(program, cost=cost, batched=False, name=Path(path).name if name is None else name)
+
+
+def _digest(file: Path) -> str:
+    """What a file holds, in short: another version of a program makes another simulator of it."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
+    except OSError:
+        return ""  # no file after all, or a folder
 
 
 def _check_suffix(suffix: str) -> None:
@@ -136,6 +153,7 @@ class Program:
 
     path: str
     arguments: tuple[Argument, ...]
+    contents: tuple[str, ...]
     read: Callable[[Path], Any] | None
     separator: str
     suffix: str

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from mlsbi._checks import check_count, check_seed, check_type
+from mlsbi._checks import check_counts, check_seed, check_type
 from mlsbi.hierarchy import Hierarchy
 from mlsbi.simulate._chunks import CHUNK_ROWS, Draws
 from mlsbi.simulate._results import Results, as_results, run_name
 from mlsbi.simulate._rows import Fault, Outcome, Task
 
-__all__ = ["blocks", "check_plan", "outcomes_from_results"]
+__all__ = ["Wanted", "blocks", "check_plan", "outcomes_from_results"]
+
+Wanted = Callable[[int], np.ndarray]
+"""Of a level, a mask of its rows."""
 
 
 def blocks(counts: Sequence[int]) -> Iterator[tuple[int, int, int]]:
@@ -32,6 +34,7 @@ def outcomes_from_results(
     seed: int,
     *,
     allow_missing: bool = False,
+    wanted: Wanted | None = None,
 ) -> Iterator[Outcome]:
     """Results as outcomes, block by block, in the order of the rows.
 
@@ -44,6 +47,7 @@ def outcomes_from_results(
         results: As in `import_runs`.
         seed: The campaign's seed.
         allow_missing: Whether runs may be missing.
+        wanted: Of a level, which rows to look for, a mask of shape `(n,)`; all if None.
 
     Returns:
         The outcomes of blocks that have any.
@@ -51,20 +55,27 @@ def outcomes_from_results(
     counts, seed = check_plan(hierarchy, n, seed)
     check_type(allow_missing, bool, name="allow_missing", remedy="Pass True or False.")
     found = as_results(results, counts, hierarchy.prior.dim)
-    return _outcomes(hierarchy, counts, found, seed, allow_missing=allow_missing)
+    everything = wanted or (lambda level: np.ones(counts[level], dtype=bool))
+    return _outcomes(hierarchy, counts, found, seed, everything, allow_missing=allow_missing)
 
 
 def _outcomes(
-    hierarchy: Hierarchy, counts: Sequence[int], found: Results, seed: int, *, allow_missing: bool
+    hierarchy: Hierarchy,
+    counts: Sequence[int],
+    found: Results,
+    seed: int,
+    wanted: Wanted,
+    *,
+    allow_missing: bool,
 ) -> Iterator[Outcome]:
     draws, missing = Draws(hierarchy, seed), _Missing()
     shapes: dict[int, tuple[int, ...]] = {}
     for level, block, rows in blocks(counts):
         theta, u = (part.numpy() for part in draws.block(level, block))
         outputs: dict[int, list[np.ndarray]] = {s: [] for s in range(max(level - 1, 0), level + 1)}
-        offsets = []
-        for offset in range(rows):
-            row = block * CHUNK_ROWS + offset
+        offsets, start = [], block * CHUNK_ROWS
+        for offset in np.flatnonzero(wanted(level)[start : start + rows]).tolist():
+            row = start + offset
             pair = {s: found.find(level, row, s) for s in outputs}
             there = {s: x for s, x in pair.items() if x is not None}
             for s in there:
@@ -76,7 +87,7 @@ def _outcomes(
             for s, x in there.items():
                 outputs[s].append(x)
         if offsets:
-            task = Task(level, block * CHUNK_ROWS + np.array(offsets, dtype=np.int64))
+            task = Task(level, start + np.array(offsets, dtype=np.int64))
             yield _outcome(task, theta[offsets], u[offsets], outputs, shapes)
     if missing.count and not allow_missing:
         raise missing.error(sum(count * (2 if level else 1) for level, count in enumerate(counts)))
@@ -151,13 +162,5 @@ def check_plan(hierarchy: Hierarchy, n: Any, seed: int) -> tuple[tuple[int, ...]
             "hierarchy must have the default noise, one seed a row, which a table can hold; got "
             "one with a noise of its own. Leave noise out, and let the simulators draw from seed."
         )
-    if isinstance(n, (np.ndarray, Tensor)):
-        n = n.tolist()
-    hint = "Pass the number of runs of each level, coarsest first."
-    check_type(n, (list, tuple), name="n", remedy=hint)
-    if len(n) != hierarchy.num_levels:
-        raise ValueError(
-            f"n must have one entry a level, {hierarchy.num_levels}; got {len(n)}. {hint}"
-        )
-    counts = tuple(check_count(count, name=f"n[{level}]") for level, count in enumerate(n))
+    counts = check_counts(n, hierarchy.num_levels)
     return counts, check_seed(seed)

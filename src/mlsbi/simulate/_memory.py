@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
+from mlsbi.data import MultilevelData
+from mlsbi.failures import Failure
 from mlsbi.hierarchy import Hierarchy
 from mlsbi.simulate._rows import DONE, FAILED, PENDING, Fault, Outcome
 
@@ -49,19 +52,43 @@ class MemorySink:
         array, done = own.arrays[name], own.status == DONE
         return array if done.all() else array[done]
 
-    def failed(self, level: int) -> list[tuple[int, np.ndarray, int | None, Fault]]:
-        """Rows that failed, in order: number, theta, the row's seed, why."""
-        own = self._levels[level]
-        seeds = own.arrays.get("row_seed")
-        return [
-            (
-                row,
-                own.arrays["theta"][row],
-                None if seeds is None else int(seeds[row]),
-                own.faults[row],
-            )
-            for row in np.flatnonzero(own.status == FAILED).tolist()
-        ]
+    def data(self, hierarchy: Hierarchy, seed: int) -> MultilevelData:
+        """The finished rows, and why others are not; each level has one at least."""
+        levels = []
+        for level in range(len(self._levels)):
+            names = ("theta", "x_coarse", "x") if level else ("theta", "x")
+            tensors = {name: torch.from_numpy(self.read(level, name)) for name in names}
+            levels.append((tensors["theta"], tensors.get("x_coarse"), tensors["x"]))
+        failures = self.failures(seed)
+        costs = tuple(cost for cost in hierarchy.costs if cost is not None)
+        return MultilevelData(
+            hierarchy.prior,
+            levels,
+            costs=costs if len(costs) == len(levels) else None,
+            dropped=tuple(sum(f.level == level for f in failures) for level in range(len(levels))),
+            failures=failures,
+            seconds=tuple(self._mean_seconds(level) for level in range(len(levels))),
+        )
+
+    def failures(self, seed: int) -> tuple[Failure, ...]:
+        """Rows that failed, in order."""
+        found = []
+        for level, own in enumerate(self._levels):
+            seeds = own.arrays.get("row_seed")
+            for row in np.flatnonzero(own.status == FAILED).tolist():
+                values = vars(own.faults[row]) | {
+                    "level": level,
+                    "row": row,
+                    "theta": tuple(own.arrays["theta"][row].tolist()),
+                    "row_seed": None if seeds is None else int(seeds[row]),
+                    "seed": seed,
+                }
+                found.append(Failure.from_dict(values))
+        return tuple(found)
+
+    def _mean_seconds(self, level: int) -> float | None:
+        mean = float(self.read(level, "seconds").mean(dtype=np.float64))
+        return mean if np.isfinite(mean) else None
 
     def close(self) -> None:
         """Nothing is open."""

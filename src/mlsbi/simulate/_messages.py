@@ -71,8 +71,9 @@ def too_many(
 
 def executor_broken(error: Exception, policy: Policy) -> RuntimeError:
     """The error of an executor that takes no more work."""
+    text = str(error).rstrip(".")
     return RuntimeError(
-        f"the executor broke down: {type(error).__name__}: {error}. Make a new one and call again; "
+        f"the executor broke down: {type(error).__name__}: {text}. Make a new one and call again; "
         f"executor=N (local processes) replaces workers that die.{_kept(policy)}"
     )
 

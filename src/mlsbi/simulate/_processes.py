@@ -36,6 +36,7 @@ def run_program(
     """
     # In a sandbox the worker is killed as a group, from outside: the program has to stay in it.
     own_group = os.name == "posix" and os.environ.get("MLSBI_SANDBOX") != "1"
+    before = set(_children(os.getpid()))
     with stdout.open("wb") as out, stderr.open("wb") as err:
         process = subprocess.Popen(
             argv,
@@ -53,8 +54,10 @@ def run_program(
         if own_group:
             _kill_group(process.pid)
         elif not ended:
-            _kill_tree(process)
+            _kill_tree(process.pid)
         code = process.wait()
+        if not own_group:
+            _kill_orphans(before)
     return code if ended else None
 
 
@@ -86,9 +89,19 @@ def _kill_group(group: int) -> None:
         pass
 
 
-def _kill_tree(process: subprocess.Popen[bytes]) -> None:
+def _kill_orphans(before: set[int]) -> None:
+    """Kill what a program left behind: its worker has become the parent of it (Linux)."""
+    for pid in set(_children(os.getpid())) - before:
+        _kill_tree(pid)
+        try:
+            os.waitpid(pid, 0)
+        except OSError:
+            pass  # not this process's after all
+
+
+def _kill_tree(program: int) -> None:
     """Kill a program and, where the system tells (Linux), what descends from it."""
-    family = [process.pid]
+    family = [program]
     for pid in family:  # grows as it goes
         _signal(pid, signal.SIGSTOP)  # first, so that it starts nothing more
         family.extend(_children(pid))

@@ -9,15 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from mlsbi._checks import check_count, check_option, check_positive, check_seed, check_type
+from mlsbi._checks import (
+    check_count,
+    check_counts,
+    check_option,
+    check_positive,
+    check_seed,
+    check_type,
+)
 from mlsbi._data_checks import warn_dropped
 from mlsbi._folders import as_folder
 from mlsbi._noise import equal_noise
 from mlsbi._random import make_generator
 from mlsbi.data import MultilevelData, from_store
-from mlsbi.failures import Failure
 from mlsbi.hierarchy import Hierarchy
 from mlsbi.simulate._campaign import Campaign, Policy, Sink
 from mlsbi.simulate._manifest import manifest
@@ -91,7 +96,7 @@ def simulate(
             works on the store, or it cannot be written. Finished rows stay in the store.
     """
     check_type(hierarchy, Hierarchy, name="hierarchy", remedy="Pass an mlsbi.Hierarchy.")
-    counts = _check_n(n, hierarchy.num_levels)
+    counts = check_counts(n, hierarchy.num_levels)
     seed = check_seed(seed)
     rules = _check_rules(on_failure, timeout, retries)
     max_failed = _check_share(max_failed)
@@ -112,7 +117,7 @@ def simulate(
     if store is None:
         memory = MemorySink(hierarchy, counts)
         _run(hierarchy, counts, memory, pool, policy, progress=progress)
-        return _from_memory(hierarchy, memory, seed)
+        return memory.data(hierarchy, seed)
     path = as_folder(store)
     with _opened(path, hierarchy, counts, seed, allow_changes=allow_changes) as sink:
         if retry_failed or rules.stop:
@@ -169,49 +174,6 @@ def _reopen(sink: Sink, counts: Sequence[int]) -> None:
         rows = np.flatnonzero(sink.status(level)[:count] == FAILED)
         if len(rows):
             sink.reopen(level, rows)
-
-
-def _from_memory(hierarchy: Hierarchy, sink: MemorySink, seed: int) -> MultilevelData:
-    levels, failures, seconds = [], [], []
-    for level in range(hierarchy.num_levels):
-        names = ("theta", "x_coarse", "x") if level else ("theta", "x")
-        tensors = {name: torch.from_numpy(sink.read(level, name)) for name in names}
-        levels.append((tensors["theta"], tensors.get("x_coarse"), tensors["x"]))
-        seconds.append(float(sink.read(level, "seconds").mean(dtype=np.float64)))
-        failures += [
-            Failure(
-                level=level,
-                row=row,
-                simulator=fault.simulator,
-                kind=fault.kind,
-                message=fault.message,
-                attempts=fault.attempts,
-                theta=tuple(theta.tolist()),
-                row_seed=row_seed,
-                seed=seed,
-            )
-            for row, theta, row_seed, fault in sink.failed(level)
-        ]
-    costs = tuple(cost for cost in hierarchy.costs if cost is not None)
-    dropped = [int((sink.status(level) == FAILED).sum()) for level in range(hierarchy.num_levels)]
-    return MultilevelData(
-        hierarchy.prior,
-        levels,
-        costs=costs if len(costs) == hierarchy.num_levels else None,
-        dropped=tuple(dropped),
-        failures=tuple(failures),
-        seconds=tuple(seconds),
-    )
-
-
-def _check_n(n: Any, num_levels: int) -> tuple[int, ...]:
-    if isinstance(n, (np.ndarray, Tensor)):
-        n = n.tolist()
-    hint = "Pass the number of runs of each level, coarsest first."
-    check_type(n, (list, tuple), name="n", remedy=hint)
-    if len(n) != num_levels:
-        raise ValueError(f"n must have one entry a level, {num_levels}; got {len(n)}. {hint}")
-    return tuple(check_count(count, name=f"n[{level}]") for level, count in enumerate(n))
 
 
 def _check_rules(on_failure: Any, timeout: Any, retries: Any) -> Rules:

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from mlsbi._checks import check_option, check_type
 from mlsbi._data_checks import warn_dropped
-from mlsbi.data import MultilevelData
-from mlsbi.failures import Failure
+from mlsbi._folders import as_folder
+from mlsbi.data import MultilevelData, from_store
 from mlsbi.hierarchy import Hierarchy
 from mlsbi.simulate._chunks import CHUNK_ROWS, Draws
-from mlsbi.simulate._imported import blocks, check_plan, outcomes_from_results
+from mlsbi.simulate._imported import Wanted, blocks, check_plan, outcomes_from_results
+from mlsbi.simulate._manifest import manifest
 from mlsbi.simulate._memory import MemorySink
 from mlsbi.simulate._results import run_name
-from mlsbi.simulate._rows import DONE, Fault
+from mlsbi.simulate._rows import DONE, FAILED
+from mlsbi.simulate._store import CampaignStore, read_store
+from mlsbi.simulate._store_manifest import check_manifest
 from mlsbi.simulate._tables_io import as_table, write_table
 
 __all__ = ["export_runs", "import_runs", "outcomes_from_results", "write_runs"]
-
-Wanted = Callable[[int], np.ndarray]
 
 
 def export_runs(
@@ -33,6 +34,7 @@ def export_runs(
     path: str | os.PathLike[str],
     *,
     seed: int,
+    store: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write what `mlsbi.simulate` would run as a table, to be run elsewhere.
@@ -47,12 +49,13 @@ def export_runs(
         n: Number of runs (level 0) and of coupled pairs (levels above), one entry a level.
         path: The file to make, `.csv` or `.parquet` (which needs pyarrow).
         seed: As in `mlsbi.simulate`.
+        store: A campaign's store: rows that are finished there are left out.
         overwrite: Whether a file that exists may be replaced.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If `path` exists or has another suffix, the hierarchy has a noise of its own, or
-            `n` or `seed` is out of range.
+        ValueError: If `path` exists or has another suffix, the hierarchy has a noise of its own,
+            `n` or `seed` is out of range, or the store belongs to another campaign.
         ImportError: If pyarrow is needed and missing.
     """
     counts, seed = check_plan(hierarchy, n, seed)
@@ -63,7 +66,21 @@ def export_runs(
             f"path {str(target)!r} exists already. Choose another, or pass overwrite=True if it is "
             "a file."
         )
-    write_table(target, write_runs(hierarchy, counts, seed))
+    wanted = None if store is None else _unfinished(as_folder(store), hierarchy, counts, seed)
+    write_table(target, write_runs(hierarchy, counts, seed, wanted))
+
+
+def _unfinished(path: Path, hierarchy: Hierarchy, counts: Sequence[int], seed: int) -> Wanted:
+    """Rows that a store has not; all of them if there is no store yet."""
+    masks = [np.ones(count, dtype=bool) for count in counts]
+    if path.exists():
+        reader = read_store(path)
+        now = manifest(hierarchy, seed)
+        check_manifest(reader.manifest, now, store=str(path), allow_changes=True)
+        for level, mask in enumerate(masks):
+            status = reader.status(level)[: len(mask)]
+            mask[: len(status)] = status != DONE
+    return lambda level: masks[level]
 
 
 def write_runs(
@@ -112,6 +129,7 @@ def import_runs(
     results: Any,
     *,
     seed: int,
+    store: str | os.PathLike[str] | None = None,
     on_failure: str = "raise",
     allow_missing: bool = False,
 ) -> MultilevelData:
@@ -127,6 +145,8 @@ def import_runs(
             from run_id to an array of any shape; or a function of run_id that returns one, None if
             it is missing.
         seed: The same as in `mlsbi.export_runs`.
+        store: A campaign's store to keep the rows in: results may come in portions, and
+            `mlsbi.simulate` can run the rest. Rows that are finished there stay as they are.
         on_failure: What is done about runs with NaN, infinite or no values: `"raise"`, or `"drop"`
             to leave them out (both members of a pair), with a warning.
         allow_missing: Whether runs may be missing; rows with a missing run are left out.
@@ -142,57 +162,61 @@ def import_runs(
     """
     counts, seed = check_plan(hierarchy, n, seed)
     option = check_option(on_failure, name="on_failure", allowed=("raise", "drop"))
-    sink = MemorySink(hierarchy, counts)
-    outcomes = outcomes_from_results(hierarchy, counts, results, seed, allow_missing=allow_missing)
-    for outcome in outcomes:
-        sink.add(outcome)
-    failures = [
-        _failure(level, seed, *failed)
-        for level in range(len(counts))
-        for failed in sink.failed(level)
-    ]
-    if failures and option == "raise":
-        names = [run_name(failure.level, failure.row, failure.simulator) for failure in failures]
-        raise ValueError(
-            f"results must be finite (as float32); {len(names)} runs have NaN, infinite or no "
-            f"values, the first {names[:5]}. Correct them, or pass on_failure='drop' to leave them "
-            "out."
+    path = None if store is None else as_folder(store)
+    with _sink(path, hierarchy, counts, seed) as sink:
+        outcomes = outcomes_from_results(
+            hierarchy,
+            counts,
+            results,
+            seed,
+            allow_missing=allow_missing,
+            wanted=_not_done(sink, counts),
         )
-    levels = [_done(sink, level) for level in range(len(counts))]
-    dropped = tuple(sum(f.level == level for f in failures) for level in range(len(counts)))
+        failed = []
+        for outcome in outcomes:
+            level, rows = outcome.task.level, outcome.task.rows
+            failed += [
+                run_name(level, int(rows[i]), f.simulator) for i, f in outcome.faults.items()
+            ]
+            if option == "drop" or not outcome.faults:
+                sink.add(outcome)
+        if failed and option == "raise":
+            raise ValueError(
+                f"results must be finite (as float32); {len(failed)} runs have NaN, infinite or no "
+                f"values, the first {failed[:5]}. Correct them, or pass on_failure='drop' to leave "
+                "them out."
+            )
+        _check_some(sink, counts)
+        dropped = [int((sink.status(i)[:c] == FAILED).sum()) for i, c in enumerate(counts)]
     warn_dropped(dropped, counts)
-    costs = tuple(cost for cost in hierarchy.costs if cost is not None)
-    return MultilevelData(
-        hierarchy.prior,
-        levels,
-        costs=costs if len(costs) == len(counts) else None,
-        dropped=dropped,
-        failures=tuple(failures),
+    if isinstance(sink, MemorySink):
+        return sink.data(hierarchy, seed)
+    return from_store(read_store(sink.path), prior=hierarchy.prior, n=counts)
+
+
+def _sink(
+    path: Path | None, hierarchy: Hierarchy, counts: Sequence[int], seed: int
+) -> AbstractContextManager[MemorySink | CampaignStore]:
+    if path is None:
+        return nullcontext(MemorySink(hierarchy, counts))
+    return CampaignStore.open(
+        path,
+        manifest=manifest(hierarchy, seed),
+        n=counts,
+        noise_seeds=True,
+        theta_dim=hierarchy.prior.dim,
     )
 
 
-def _done(sink: MemorySink, level: int) -> tuple[Tensor, Tensor | None, Tensor]:
-    """theta, x_coarse and x of a level's finished rows."""
-    if not bool((sink.status(level) == DONE).any()):
-        raise ValueError(
-            f"results must hold at least 1 finished row of each level; level {level} has none. Run "
-            "some of its rows."
-        )
-    theta, x = (torch.from_numpy(sink.read(level, name)) for name in ("theta", "x"))
-    return theta, torch.from_numpy(sink.read(level, "x_coarse")) if level else None, x
+def _not_done(sink: MemorySink | CampaignStore, counts: Sequence[int]) -> Wanted:
+    before = [sink.status(level)[:count] != DONE for level, count in enumerate(counts)]
+    return lambda level: before[level]
 
 
-def _failure(
-    level: int, seed: int, row: int, theta: np.ndarray, row_seed: int | None, fault: Fault
-) -> Failure:
-    return Failure(
-        level=level,
-        row=row,
-        simulator=fault.simulator,
-        kind=fault.kind,
-        message=fault.message,
-        attempts=fault.attempts,
-        theta=tuple(theta.tolist()),
-        row_seed=row_seed,
-        seed=seed,
-    )
+def _check_some(sink: MemorySink | CampaignStore, counts: Sequence[int]) -> None:
+    for level, count in enumerate(counts):
+        if not bool((sink.status(level)[:count] == DONE).any()):
+            raise ValueError(
+                f"results must hold at least 1 finished row of each level; level {level} has none. "
+                "Run some of its rows."
+            )

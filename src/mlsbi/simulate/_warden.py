@@ -222,7 +222,7 @@ def _run_fork(connection: Connection, now: _Now, levels: Any, threads: int) -> N
     code = 1
     try:
         os.setpgid(0, 0)  # so that programs it starts die with it
-        _die_with_parent()
+        _tie_family()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         import torch
 
@@ -242,11 +242,13 @@ def _run_fork(connection: Connection, now: _Now, levels: Any, threads: int) -> N
         os._exit(code)
 
 
-def _die_with_parent() -> None:
-    """On Linux, be killed when the warden dies in a way that lets it do nothing more."""
+def _tie_family() -> None:
+    """On Linux, die with the warden however it dies, and adopt what programs leave behind."""
     if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        pr_set_pdeathsig, pr_set_child_subreaper = 1, 36
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        prctl(pr_set_pdeathsig, signal.SIGKILL)
+        prctl(pr_set_child_subreaper, 1)
 
 
 def _serve_request(request: Request, connection: Connection, now: _Now, levels: Any) -> None:
