@@ -275,3 +275,24 @@ def test_large_sets_are_read_when_they_are_used(store):
 
 def test_statuses_are_what_the_file_format_says():
     assert (PENDING, DONE, FAILED) == (0, 1, 2)
+
+
+def test_runs_that_have_begun_are_finished_when_another_fails(store, caplog):
+    """They may have taken days: an error in one row must not cost the others."""
+
+    def simulator(theta, seed):
+        import time
+
+        if theta[0] < 0.5:
+            time.sleep(0.4)
+            raise ValueError("first")
+        time.sleep(1.0)
+        return theta
+
+    theta = simulate(hierarchy(good_row), (20,), seed=0).theta(0)[:, 0]
+    assert (theta[:2] < 0.5).sum() == 1  # one of the first two rows fails, the other is slow
+    own = Hierarchy(models.PRIOR, [Level(simulator, batched=False)])
+    with pytest.raises(RuntimeError, match="first"):
+        simulate(own, (2,), seed=0, store=store, executor=2)
+    assert (read_store(store).status(0) == DONE).sum() == 1
+    assert "tasks that have begun" in caplog.text

@@ -175,3 +175,29 @@ def test_the_working_folder_is_the_callers(tmp_path, monkeypatch):
     )
     assert results(box, 0) == [5]
     box.close()
+
+
+def test_simulators_are_loaded_after_the_fork_where_a_gpu_is_in_use(monkeypatch):
+    """A process that has touched a GPU cannot fork one that uses it."""
+
+    class Loaded:
+        """Notes which process loaded it."""
+
+        def __call__(self, theta, seed):
+            return np.float32([self.loaded_by, os.getpid()])
+
+        def __getstate__(self):
+            return {}
+
+        def __setstate__(self, state):
+            self.loaded_by = os.getpid()
+
+    found = {}
+    for in_use in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda in_use=in_use: in_use)
+        box = Sandbox([Level(Loaded(), batched=False)])
+        ((_, result),) = box.run(request(0))
+        loader, runner = result.x[0].tolist()
+        found[in_use] = loader == runner
+        box.close()
+    assert found == {False: False, True: True}

@@ -118,10 +118,17 @@ class Campaign:
                     self._sink.flush()
                 for future in done:
                     self._take(future, flying.pop(future))
+            self._sink.flush()
+        except messages.RowsFailedError as error:
+            try:
+                if self._policy.kept:
+                    self._finish(error)
+            finally:
+                self._rescue()
+            raise
         except BaseException:
             self._rescue()
             raise
-        self._sink.flush()
 
     def _submit(self) -> bool:
         """Hand out tasks while there are any and the pool has room; False at the end."""
@@ -203,6 +210,18 @@ class Campaign:
             self._suspects.extend(Task(task.level, row) for row in task.rows[:, None])
         else:
             self._accept(messages.killed(task, error, self._hierarchy, self._policy.seed))
+
+    def _finish(self, error: Exception) -> None:
+        """Wait for runs that have begun: they may have taken days so far."""
+        begun = {future for future in self._flying if not future.cancel()}
+        if not all(future.done() for future in begun):
+            _LOGGER.warning(
+                "the campaign stops when the tasks that have begun (%d) are in the store; Ctrl-C "
+                "stops it now. %s",
+                len(begun),
+                error,
+            )
+            wait(begun)
 
     def _rescue(self) -> None:
         """Keep outcomes that had arrived when something else ended the campaign."""

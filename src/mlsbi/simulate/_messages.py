@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from mlsbi.simulate._campaign import Policy
 
 __all__ = [
+    "RowsFailedError",
     "executor_broken",
     "killed",
     "row_failed",
     "too_many",
     "worker_failed",
 ]
+
+
+class RowsFailedError(RuntimeError):
+    """Rows failed, and the campaign is not to go on."""
 
 
 def _kept(policy: Policy) -> str:
@@ -36,13 +41,13 @@ def _where(outcome: Outcome, position: int, fault: Fault) -> str:
     return f"the simulator of level {fault.simulator}{pair} failed at row {row} of level {level}"
 
 
-def row_failed(outcome: Outcome, hierarchy: Hierarchy, policy: Policy) -> RuntimeError:
+def row_failed(outcome: Outcome, hierarchy: Hierarchy, policy: Policy) -> RowsFailedError:
     """The error of the first failed row of an outcome."""
     position, fault = next(iter(outcome.faults.items()))
     level, row = outcome.task.level, int(outcome.task.rows[position])
     theta = ", ".join(f"{value:g}" for value in outcome.theta[position].tolist())
     seed = "" if outcome.row_seed is None else f", seed {int(outcome.row_seed[position])}"
-    error = RuntimeError(
+    error = RowsFailedError(
         f"{_where(outcome, position, fault)} (theta [{theta}]{seed}): {fault.message.strip()}\n"
         "To run it again, in a debugger if you like: from mlsbi.simulate import reproduce; "
         f"reproduce(hierarchy, level={level}, row={row}, seed={policy.seed}). Pass "
@@ -54,14 +59,14 @@ def row_failed(outcome: Outcome, hierarchy: Hierarchy, policy: Policy) -> Runtim
 
 def too_many(
     level: int, failed: int, count: int, outcome: Outcome | None, policy: Policy
-) -> RuntimeError:
+) -> RowsFailedError:
     """The error of a level where more rows failed than may."""
     last = ""
     if outcome is not None and outcome.task.level == level and outcome.faults:
         position, fault = list(outcome.faults.items())[-1]
         text = fault.message.strip().splitlines()[0]
         last = f" The last: {_where(outcome, position, fault)}: {text}."
-    return RuntimeError(
+    return RowsFailedError(
         f"{failed} of {count} runs of level {level} failed, more than max_failed="
         f"{policy.max_failed:g} allows.{last} Failed runs are left out, which biases the posterior "
         "where failure depends on theta: correct the simulator or narrow the prior, or pass a "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from mlsbi.simulate._sandbox import Sandbox, can_isolate, pickled
 from mlsbi.simulate._settle import Rules, run_task
 
 __all__ = ["LocalProcesses", "Pool", "make_pool"]
+
+_ASK_AGAIN = 2.0  # seconds between questions to a cluster about its size
 
 
 @dataclass(frozen=True)
@@ -149,11 +153,15 @@ class _Remote:
 
     def __init__(self, executor: Executor, job: Job) -> None:
         self._executor, self._job = executor, job
+        self._slots, self._asked = 1, float("-inf")
         self._futures: set[Future[list[Outcome]]] = set()
 
     @property
     def slots(self) -> int:
-        return _workers_of(self._executor)
+        now = time.monotonic()
+        if now - self._asked > _ASK_AGAIN:  # a cluster may grow while it runs
+            self._slots, self._asked = _workers_of(self._executor), now
+        return self._slots
 
     @property
     def in_flight(self) -> int:
@@ -170,7 +178,7 @@ class _Remote:
 
 
 def _workers_of(executor: Any) -> int:
-    """Workers of an executor, as far as it tells: a cluster may grow while it runs."""
+    """Workers of an executor, as far as it tells."""
     client = getattr(executor, "_client", None)
     if client is not None and hasattr(client, "scheduler_info"):  # dask.distributed
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -196,7 +204,7 @@ def make_pool(
         TypeError: If `executor` is none of what `simulate` takes, or something is not picklable.
         ValueError: If this system cannot do what is asked for.
     """
-    if isinstance(executor, int) and not isinstance(executor, bool):
+    if isinstance(executor, numbers.Integral) and not isinstance(executor, bool):
         executor = LocalProcesses(check_count(executor, name="executor"))
     if executor is None:
         if not isolate and (isolate is False or rules.timeout is None):
