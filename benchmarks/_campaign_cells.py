@@ -8,16 +8,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from _campaign_simulators import RowSimulator
-from sbi.utils import BoxUniform
-from torch import Tensor
+from torch.distributions import Distribution, Independent, Uniform
 
 import mlsbi
+from mlsbi.simulate import CHUNK_ROWS, Chunk, draw_chunk
+
+WORKERS = 2
 
 Metrics = dict[str, float | str]
 
@@ -45,37 +48,38 @@ class Benchmark:
         cells: Given `quick` and a number of rows (None: as the benchmark is meant), what to
             measure. All of it is measured once per repeat.
         functions: What measures, by name.
+        shown: Metrics in the table; the file has all.
         compare: Given the metrics of all cases of a repeat, further ones: ratios.
     """
 
     cells: Callable[[bool, int | None], list[Cell]]
     functions: dict[str, Callable[..., Metrics]]
+    shown: tuple[str, ...]
     compare: Callable[[dict[str, Metrics]], dict[str, Metrics]] = lambda results: {}
 
 
-def unit_box(dim: int = 2) -> BoxUniform:
-    return BoxUniform(torch.zeros(dim), torch.ones(dim))
+def unit_box(dim: int = 2) -> Distribution:
+    return Independent(Uniform(torch.zeros(dim), torch.ones(dim)), 1)
 
 
 def row_hierarchy(simulator: RowSimulator) -> mlsbi.Hierarchy:
     return mlsbi.Hierarchy(unit_box(), [mlsbi.Level(simulator, batched=False, name="row")])
 
 
-@dataclass(frozen=True)
-class SbiRows:
-    """A row-by-row simulator as `simulate_for_sbi` wants it: batches, and no seeds."""
+def rows_of(hierarchy: mlsbi.Hierarchy, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Theta `(n, d)` and the seeds `(n,)` that a campaign's rows of level 0 have."""
+    starts = range(0, n, CHUNK_ROWS)
+    chunks = [Chunk(0, i, min(CHUNK_ROWS, n - start)) for i, start in enumerate(starts)]
+    drawn = zip(*(draw_chunk(hierarchy, chunk, seed) for chunk in chunks), strict=True)
+    theta, seeds = (torch.cat(parts).numpy() for parts in drawn)
+    return theta, seeds
 
-    simulator: RowSimulator
-    harmless: bool = True
 
-    def __call__(self, theta: Any) -> Tensor:
-        """Run rows: theta `(n, d)`, an array or a tensor, to x `(n, d)`."""
-        rows = np.asarray(theta)
-        seeds = (
-            np.full(len(rows), 999) if self.harmless else np.random.randint(2**62, size=len(rows))
-        )
-        pairs = zip(rows, seeds.tolist(), strict=True)
-        return torch.from_numpy(np.stack([self.simulator(row, seed) for row, seed in pairs]))
+def load_sbi() -> Callable[..., Any]:
+    """`simulate_for_sbi`, imported late: sbi takes more memory and time than a campaign needs."""
+    from sbi.inference import simulate_for_sbi
+
+    return partial(simulate_for_sbi, show_progress_bar=False)
 
 
 @contextmanager
@@ -95,11 +99,3 @@ def timed(function: Callable[..., Any], *args: Any, **options: Any) -> tuple[flo
         begin = time.perf_counter()
         value = function(*args, **options)
         return time.perf_counter() - begin, value
-
-
-def ratio_to(results: dict[str, Metrics], case: str, metric: str, name: str) -> dict[str, Metrics]:
-    """A metric of every case that has it, divided by that of one case."""
-    if metric not in results.get(case, {}):
-        return {}
-    base = float(results[case][metric])
-    return {c: {name: float(m[metric]) / base} for c, m in results.items() if metric in m}

@@ -79,6 +79,22 @@ class Fates:
         return theta
 
 
+@dataclass(frozen=True)
+class SbiRows:
+    """A row-by-row simulator as `simulate_for_sbi` wants it: batches, and no seeds."""
+
+    simulator: RowSimulator
+    harmless: bool = True
+
+    def __call__(self, theta: Any) -> Any:
+        """Run rows: theta `(n, d)`, an array or a tensor, to a tensor x `(n, d)`."""
+        import torch  # not above: other workers need none of it
+
+        rows, count = np.asarray(theta), len(theta)
+        seeds = np.full(count, 999) if self.harmless else np.random.randint(2**62, size=count)
+        return torch.from_numpy(run_rows(self.simulator, rows, seeds))
+
+
 def make_simulator(spec: dict[str, Any]) -> RowSimulator:
     """A simulator from its description in JSON types: `kind`, and the fields of its class."""
     classes: dict[str, Callable[..., RowSimulator]] = {"sleep": Sleep, "busy": Busy, "fates": Fates}

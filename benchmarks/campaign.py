@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib
 import json
+import math
 import os
 import signal
 import statistics
@@ -21,21 +23,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from _campaign_cells import Benchmark, Cell, Metrics
-from _campaign_faults import FAILURES, LOKY
-from _campaign_memory import MEMORY
-from _campaign_speed import IN_PROCESS, THROUGHPUT
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 OUT = Path(__file__).parent / "results" / "campaign.csv"
-BENCHMARKS: dict[str, Benchmark] = {
-    "throughput": THROUGHPUT,
-    "inprocess": IN_PROCESS,
-    "memory": MEMORY,
-    "failures": FAILURES,
-    "loky": LOKY,
+MODULES = {
+    "throughput": "_campaign_speed",
+    "inprocess": "_campaign_in_process",
+    "memory": "_campaign_memory",
+    "failures": "_campaign_failures",
+    "loky": "_campaign_loky",
 }
 COLUMNS = ("time", "commit", "load", "benchmark", "case", "repeat", "metric", "value")
+
+
+def load(name: str) -> Benchmark:
+    """One benchmark and nothing else, so that memory and start-up are those of what it needs."""
+    return importlib.import_module(MODULES[name]).BENCHMARK
 
 
 def run_cell(benchmark: str, cell: Cell, repeat: int, folder: Path | None) -> Metrics:
@@ -67,16 +72,16 @@ def run_cell(benchmark: str, cell: Cell, repeat: int, folder: Path | None) -> Me
 def measure(job: str) -> None:
     """What `run_cell` runs: one function, whose metrics are the last line of the output."""
     wanted = json.loads(job)
-    function = BENCHMARKS[wanted["benchmark"]].functions[wanted["function"]]
+    function = load(wanted["benchmark"]).functions[wanted["function"]]
     metrics = function(repeat=wanted["repeat"], **wanted["arguments"])
     print(json.dumps(metrics), flush=True)
 
 
 def run_benchmark(name: str, options: argparse.Namespace, console: Console) -> None:
-    benchmark = BENCHMARKS[name]
+    benchmark = load(name)
     cells = benchmark.cells(options.quick, options.rows)
     runs: dict[str, list[Metrics]] = {cell.case: [] for cell in cells}
-    load = os.getloadavg()[0]
+    busy = os.getloadavg()[0]
     for repeat in range(options.repeats):
         first = repeat % len(cells)
         results = {}
@@ -88,7 +93,7 @@ def run_benchmark(name: str, options: argparse.Namespace, console: Console) -> N
         append(options.out, name, repeat, results)
         for case, metrics in results.items():
             runs[case].append(metrics)
-    Console(width=160).print(table(name, runs, load))
+    Console(width=240).print(table(name, benchmark.shown, runs, busy))
 
 
 def append(out: Path, benchmark: str, repeat: int, results: dict[str, Metrics]) -> None:
@@ -109,31 +114,31 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def table(name: str, runs: dict[str, list[Metrics]], load: float) -> Table:
-    """A row for each case and metric: mean and standard deviation over repeats, and the range."""
-    found = Table("case", "metric", "mean", "deviation", "range", title=f"{name}, load {load:.1f}")
+def table(name: str, shown: tuple[str, ...], runs: dict[str, list[Metrics]], busy: float) -> Table:
+    """A row for each case: mean ± standard deviation over repeats."""
+    title = f"{name}, {max(map(len, runs.values()))} repeats, load {busy:.1f}"
+    found = Table("case", *shown, title=title, box=box.MARKDOWN)
     for case, repeats in runs.items():
-        label = case
-        for metric in dict.fromkeys(metric for metrics in repeats for metric in metrics):
-            values = [metrics[metric] for metrics in repeats if metric in metrics]
-            found.add_row(label, metric, *summary(values))
-            label = ""
-        found.add_section()
+        values = ([run[metric] for run in repeats if metric in run] for metric in shown)
+        found.add_row(case, *map(summary, values))
     return found
 
 
-def summary(values: list[float | str]) -> tuple[str, str, str]:
+def summary(values: list[float | str]) -> str:
+    """Mean ± standard deviation over repeats, or what there is instead of numbers."""
     numbers = [value for value in values if not isinstance(value, str)]
-    if len(numbers) < len(values):
-        return ", ".join(sorted(map(str, set(values)))), "", ""
-    deviation = statistics.stdev(numbers) if len(numbers) > 1 else float("nan")
-    low, high = (f"{value:.4g}" for value in (min(numbers), max(numbers)))
-    return f"{statistics.mean(numbers):.4g}", f"{deviation:.2g}", f"{low} to {high}"
+    if not values or len(numbers) < len(values):
+        return ", ".join(sorted(set(map(str, values))))
+    mean = statistics.mean(numbers)
+    places = 2 - math.floor(math.log10(abs(mean))) if mean else 0
+    places = min(max(places, 0), 4)
+    spread = f" ± {statistics.stdev(numbers):.{places}f}" if len(numbers) > 1 else ""
+    return f"{mean:.{places}f}{spread}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default="all", choices=[*BENCHMARKS, "all"])
+    parser.add_argument("names", nargs="*", default="all", choices=[*MODULES, "all"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, help="instead of what each benchmark is meant to run")
     parser.add_argument("--quick", action="store_true", help="a few rows, to see that it works")
@@ -145,7 +150,7 @@ def main() -> None:
         measure(options.cell)
         return
     console = Console(stderr=True)
-    for name in BENCHMARKS if "all" in options.names else options.names:
+    for name in MODULES if "all" in options.names else options.names:
         run_benchmark(name, options, console)
 
 

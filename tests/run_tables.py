@@ -58,14 +58,5 @@ def run_line(line, keep=("run_id",)):
     return {name: line[name] for name in keep} | outputs
 
 
-def same(a, b):
-    return a.n == b.n and all(
-        torch.equal(a.theta(i), b.theta(i))
-        and torch.equal(a.x(i), b.x(i))
-        and (i == 0 or torch.equal(a.x_coarse(i), b.x_coarse(i)))
-        for i in range(a.num_levels)
-    )
-
-
 def change(lines, name, **cells):
     return [line | cells if line["run_id"] == name else line for line in lines]

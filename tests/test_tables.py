@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from campaign_models import same
 from mlsbi.hierarchy import Hierarchy, Level
 from mlsbi.simulate import simulate
 from mlsbi.simulate._imported import outcomes_from_results
@@ -22,7 +23,6 @@ from run_tables import (
     plan,
     read_csv,
     run_line,
-    same,
     write_csv,
 )
 

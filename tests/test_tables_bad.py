@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from campaign_models import same
 from mlsbi.hierarchy import Hierarchy, Level
 from mlsbi.simulate import simulate
 from mlsbi.simulate._tables import export_runs, import_runs
@@ -17,7 +18,6 @@ from run_tables import (
     change,
     plan,
     run_line,
-    same,
     write_csv,
 )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from campaign_models import same
 from mlsbi.hierarchy import Hierarchy, Level
 from mlsbi.simulate import DONE, FAILED, read_store, simulate
 from mlsbi.simulate._tables import export_runs, import_runs
-from run_tables import HIERARCHY, PRIOR, SEED, N, coarse, plan, read_csv, run_line, same, write_csv
+from run_tables import HIERARCHY, PRIOR, SEED, N, coarse, plan, read_csv, run_line, write_csv
 
 
 def results(tmp_path, keep):
