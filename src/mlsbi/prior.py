@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -69,12 +70,19 @@ class Prior:
         seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
         with isolated_rng(int(seed)):
             theta = self.distribution.sample(torch.Size([n]))
-        # Rounding (to float32, or inside torch) may put a draw on a bound, where the density and
-        # the maps to an unbounded space are not finite.
+        return theta.detach().float().clamp(*self._inner_bounds)
+
+    @cached_property
+    def _inner_bounds(self) -> tuple[Tensor, Tensor]:
+        """The float32 numbers next to the bounds, inside.
+
+        Rounding (to float32, or inside torch) may put a draw on a bound, where the density and the
+        maps to an unbounded space are not finite.
+        """
         low, high = self.low.float(), self.high.float()
         low = torch.nextafter(low, torch.full_like(low, torch.inf))
         high = torch.nextafter(high, torch.full_like(high, -torch.inf))
-        return theta.detach().float().clamp(low, high)
+        return low, high
 
     def contains(self, theta: Tensor) -> Tensor:
         """Whether parameters lie in the box of the support (bounds as float32 numbers).
