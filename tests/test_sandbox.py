@@ -201,3 +201,11 @@ def test_simulators_are_loaded_after_the_fork_where_a_gpu_is_in_use(monkeypatch)
         found[in_use] = loader == runner
         box.close()
     assert found == {False: False, True: True}
+
+
+def test_a_request_that_is_given_up_leaves_nothing_to_the_next(sandbox):
+    """Its results must not be taken for those of the request that follows."""
+    first = sandbox.run(request(*[6] * 20))
+    assert next(first)[1].x[0, 0] == 6
+    first.close()
+    assert results(sandbox, 10, 20, 30) == [10, 20, 30]

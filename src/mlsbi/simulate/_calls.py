@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -62,8 +62,11 @@ class Request:
 class Runner(Protocol):
     """Something that makes calls: in this process, or in one that can be killed."""
 
-    def run(self, request: Request) -> Iterator[tuple[int, CallResult]]:
-        """Yield the number of each group with its result, in any order, each once."""
+    def run(self, request: Request) -> Generator[tuple[int, CallResult], None, None]:
+        """Yield the number of each group with its result, in any order, each once.
+
+        Whoever stops reading before the end closes the generator, which gives up the rest.
+        """
         ...
 
 
@@ -98,7 +101,7 @@ class InProcess:
         """Keep the levels."""
         self._levels = levels
 
-    def run(self, request: Request) -> Iterator[tuple[int, CallResult]]:
+    def run(self, request: Request) -> Generator[tuple[int, CallResult], None, None]:
         """See `Runner`. A timeout cannot be kept here; `simulate` asks for another runner then."""
         inputs = Inputs(request)
         for number, group in enumerate(request.groups):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import cloudpickle
@@ -73,48 +74,51 @@ class Sandbox:
         self._running = False
         self._closed = False
 
-    def run(self, request: Request) -> Iterator[tuple[int, CallResult]]:
+    def run(self, request: Request) -> Generator[tuple[int, CallResult], None, None]:
         """Yield the number of each group with its result; see `Runner`."""
         waiting = list(range(len(request.groups)))
         lost = 0
         while waiting:
             progress = False
-            for number, result in self._attempt(request, waiting):
-                waiting.remove(number)
-                progress = True
-                yield number, result
+            with closing(self._attempt(request, waiting)) as results:
+                for number, result in results:
+                    waiting.remove(number)
+                    progress = True
+                    yield number, result
             lost = 0 if progress else lost + 1
             if waiting and lost >= _WARDENS:
                 number, lost = waiting.pop(0), 0
                 text = "the process that watches over the simulator died again and again"
                 yield number, CallResult(fault=Fault(request.level, "died", text))
 
-    def _attempt(self, request: Request, waiting: list[int]) -> Iterator[tuple[int, CallResult]]:
+    def _attempt(
+        self, request: Request, waiting: list[int]
+    ) -> Generator[tuple[int, CallResult], None, None]:
         """Ask for what is waiting; ends early if a process died, with a fault if it is to blame."""
         numbers = list(waiting)
         asked = replace(request, groups=[request.groups[number] for number in numbers])
         timeout = float("nan") if request.timeout is None else request.timeout
         payload = RUN + struct.pack("<d", timeout) + pickle.dumps(asked, protocol=5)
+        self._running = True
         try:
-            self._running = True
             connection = self._open().connection
             connection.send_bytes(payload)
-            while True:
+            while self._running:
                 frame = connection.recv_bytes()
                 kind, body = frame[:1], memoryview(frame)[1:]
+                self._running = kind not in {DONE, ENDED}
                 if kind == ENDED:
-                    self._running = False
                     yield from _blame(pickle.loads(body), numbers, request)
                     return
-                self._running = kind != DONE
                 for index, result in pickle.loads(body):
                     yield numbers[index], result
-                if kind == DONE:
-                    return
         except (EOFError, OSError) as error:  # the warden is gone
-            self._drop()
             if self._closed:
                 raise SandboxClosedError("the sandbox was closed") from error
+        finally:
+            if self._running:  # gone, or given up half-way: the next request must not get its rest
+                self._running = False
+                self._drop()
 
     def _open(self) -> Warden:
         if self._closed:

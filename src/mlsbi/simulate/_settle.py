@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -86,10 +87,11 @@ def run_task(
     settled = _Settling(rules, width=len(task))
     request = Request(task.level, groups, theta, u, rules.timeout)
     while request.groups and not settled.stopped:
-        for number, result in runner.run(request):
-            settled.take(task.level, request.groups[number], result)
-            if settled.stopped:
-                break
+        with closing(runner.run(request)) as results:
+            for number, result in results:
+                settled.take(task.level, request.groups[number], result)
+                if settled.stopped:
+                    break
         request = replace(request, groups=settled.again())
     seeds = u.numpy() if hierarchy.row_seeds and isinstance(u, Tensor) else None
     return settled.outcomes(task, theta.numpy(), seeds)
