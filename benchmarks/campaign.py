@@ -29,7 +29,7 @@ from rich.table import Table
 
 OUT = Path(__file__).parent / "results" / "campaign.csv"
 MODULES = {
-    "throughput": "_campaign_speed",
+    "throughput": "_campaign_throughput",
     "inprocess": "_campaign_in_process",
     "memory": "_campaign_memory",
     "failures": "_campaign_failures",
