@@ -96,22 +96,13 @@ def _narrow(part: Any) -> Any:
 
 
 def _describe(distribution: td.Distribution) -> dict[str, Any]:
-    from sbi.utils import BoxUniform, MultipleIndependent
-
     family = type(distribution)  # exactly: a subclass may have another density
     found: Any = distribution
+    if family.__module__.partition(".")[0] == "sbi":
+        return _describe_sbi(found)
     if isinstance(found, Product):
         parts = [_describe(c) for c in found.components]
         return {"type": "Product", "components": parts}
-    if family is MultipleIndependent:
-        parts = [_describe(d) for d in found.dists]
-        return {"type": "MultipleIndependent", "components": parts}
-    if family is BoxUniform:
-        return {
-            "type": "BoxUniform",
-            "low": _pack(found.low),
-            "high": _pack(found.high),
-        }
     if family is td.Independent:
         count = found.reinterpreted_batch_ndims
         return {"type": "Independent", "base": _describe(found.base_dist), "ndims": count}
@@ -123,6 +114,18 @@ def _describe(distribution: td.Distribution) -> dict[str, Any]:
         values = {name: _pack(getattr(found, name)) for name in _FAMILIES[family]}
         return {"type": family.__name__, "parameters": values}
     raise _UnknownFamilyError(family.__name__)
+
+
+def _describe_sbi(found: Any) -> dict[str, Any]:
+    """Families of sbi, which takes long to import: only where such a prior is there already."""
+    from sbi.utils import BoxUniform, MultipleIndependent
+
+    if type(found) is MultipleIndependent:
+        parts = [_describe(d) for d in found.dists]
+        return {"type": "MultipleIndependent", "components": parts}
+    if type(found) is BoxUniform:
+        return {"type": "BoxUniform", "low": _pack(found.low), "high": _pack(found.high)}
+    raise _UnknownFamilyError(type(found).__name__)
 
 
 def _describe_transform(transform: td.Transform) -> dict[str, Any]:
