@@ -12,6 +12,7 @@ from mlsbi.simulate._rows import PENDING, Outcome, Task
 __all__ = ["Plan"]
 
 _TASK_SECONDS = 1.0  # what a lost worker costs, and long beside what handing out a task takes
+_TASKS_A_SECOND = 100  # as many as a coordinator takes in with ease, however many its workers
 
 
 class Plan:
@@ -104,7 +105,8 @@ class _Level:
 
     def _calls(self, slots: int) -> int:
         """Calls of a task: a second's worth, fewer towards the end to keep all workers busy."""
-        rows = min(_TASK_SECONDS / max(self.row_seconds, 1e-9), self.left / (2 * slots))
+        seconds = max(_TASK_SECONDS, slots / _TASKS_A_SECOND)
+        rows = min(seconds / max(self.row_seconds, 1e-9), self.left / (2 * slots))
         return max(int(rows) // self._unit, 1)
 
     def learn(self, outcome: Outcome) -> None:

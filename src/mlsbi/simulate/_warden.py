@@ -121,7 +121,10 @@ class _Warden:
             return _IDLE
         if self._timeout is None:
             return 3600.0
-        return max(self._now.get()[2] + self._timeout - time.monotonic(), 0.0) + 0.001
+        group, _, since = self._now.get()
+        if group < 0:  # nothing runs yet, or any more
+            return min(self._timeout, 1.0)
+        return max(since + self._timeout - time.monotonic(), 0.0) + 0.001
 
     def _request(self, frame: bytes) -> None:
         if frame[:1] == SETUP:
