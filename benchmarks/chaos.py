@@ -2,7 +2,7 @@
 
     python benchmarks/chaos.py --kills 50 --seed 0
 
-A coordinator (a process of its own, `executor=2`, with a store) runs two levels, 1000 and 200 rows
+A coordinator (a process of its own, `executor=2`, with a store) runs two levels, 2500 and 300 rows
 of about 10 ms. At random times one of its processes gets SIGKILL, SIGTERM or SIGINT: the
 coordinator, a warden or the process that runs simulators. A coordinator that died is started again.
 
@@ -33,7 +33,7 @@ from sbi.utils import BoxUniform
 import mlsbi
 from mlsbi.simulate import DONE, read_store
 
-N = (1000, 200)
+N = (2500, 300)
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 

@@ -21,7 +21,7 @@ def check(chaos, kills):
 
 
 def test_a_few_kills(tmp_path):
-    check(run_chaos(tmp_path, kills=7, seed=2, n=(400, 100)), 7)
+    check(run_chaos(tmp_path, kills=7, seed=2, n=(1000, 200)), 7)
 
 
 @pytest.mark.slow
