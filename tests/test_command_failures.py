@@ -138,6 +138,8 @@ def test_in_a_sandbox_the_program_stays_in_the_group(monkeypatch):
 
 def test_an_interrupt_kills_the_program(tmp_path, scratch):
     note = tmp_path / "pid"
+    # A shell that starts a job in the background has it ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt():
         if wait_until(lambda: note.exists() and note.read_text().endswith("\n")):
@@ -149,6 +151,7 @@ def test_an_interrupt_kills_the_program(tmp_path, scratch):
     with pytest.raises(KeyboardInterrupt):
         run(sh(f'echo $$ >"{note}"; exec sleep 60', scratch=scratch))
     thread.join()
+    signal.signal(signal.SIGINT, before)
     assert time.monotonic() - begin < 20
     assert not alive(int(note.read_text()))
     assert list(scratch.iterdir()) == []

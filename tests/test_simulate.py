@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -285,3 +286,13 @@ def test_rows_draw_from_the_documented_stream():
     data = simulate(TWO, [1, 3], seed=5)
     assert torch.equal(data.theta(1), theta[:3])
     assert torch.equal(data.x(1), kick(theta, u)[:3])
+
+
+def test_threads_that_draw_at_the_same_time_do_not_meet():
+    """torch's distributions draw from one generator for all threads."""
+    own = hierarchy(1)
+    blocks = [Chunk(0, index, CHUNK_ROWS) for index in range(200)]
+    alone = [draw_chunk(own, block, 0)[0] for block in blocks]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda block: draw_chunk(own, block, 0)[0], blocks))
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,10 +39,17 @@ def make_generator(
     return generator
 
 
+# All threads share torch's global generator: between its seeding and a draw no other may come.
+_GLOBAL = threading.RLock()
+
+
 @contextmanager
 def isolated_rng(seed: int) -> Iterator[None]:
-    """Seed torch's global CPU generator for code that draws from it; restored afterwards."""
-    with torch.random.fork_rng(devices=[]):
+    """Seed torch's global CPU generator for code that draws from it; restored afterwards.
+
+    One thread at a time.
+    """
+    with _GLOBAL, torch.random.fork_rng(devices=[]):
         # not torch.manual_seed, which would seed every CUDA generator too
         torch.default_generator.manual_seed(seed)
         yield
