@@ -182,6 +182,22 @@ def check_count(value: Any, *, name: str, minimum: int = 1) -> int:
     return number
 
 
+def check_level(level: Any, *, num_levels: int) -> int:
+    """A level's number.
+
+    Raises:
+        TypeError: If `level` is not an integer.
+        ValueError: If there is no such level.
+    """
+    number = check_count(level, name="level", minimum=0)
+    if number >= num_levels:
+        raise ValueError(
+            f"level must be below {num_levels}; got {number}. Levels run from 0 (coarsest) to "
+            f"{num_levels - 1} (finest)."
+        )
+    return number
+
+
 def check_counts(n: Any, num_levels: int) -> tuple[int, ...]:
     """Number of rows of each level, from a sequence or an array.
 

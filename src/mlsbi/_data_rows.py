@@ -1,4 +1,4 @@
-"""Which level and which rows: arguments of `MultilevelData`'s methods as numbers."""
+"""Which rows: arguments of `MultilevelData`'s methods as numbers."""
 
 from __future__ import annotations
 
@@ -8,26 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlsbi._checks import as_tensor, check_count, check_fraction, check_seed, check_type
+from mlsbi._checks import as_tensor, check_fraction, check_seed, check_type
 from mlsbi._random import make_generator
 
-__all__ = ["check_level", "row_picks", "split_picks"]
-
-
-def check_level(level: Any, *, num_levels: int) -> int:
-    """A level's number.
-
-    Raises:
-        TypeError: If `level` is not an integer.
-        ValueError: If there is no such level.
-    """
-    number = check_count(level, name="level", minimum=0)
-    if number >= num_levels:
-        raise ValueError(
-            f"level must be below {num_levels}; got {number}. Levels run from 0 (coarsest) to "
-            f"{num_levels - 1} (finest)."
-        )
-    return number
+__all__ = ["row_picks", "split_picks"]
 
 
 def row_picks(rows: Any, *, counts: Sequence[int]) -> list[Tensor | None]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from mlsbi._checks import check_option
+from mlsbi._checks import check_level, check_option
 from mlsbi._data_checks import check_costs, check_levels
-from mlsbi._data_rows import check_level, row_picks, split_picks
+from mlsbi._data_rows import row_picks, split_picks
 from mlsbi._runs import AnyRuns, as_runs, describe_runs, open_runs
 from mlsbi._stored import failures_since
 from mlsbi.failures import Failure

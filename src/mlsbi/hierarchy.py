@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlsbi._checks import as_tensor, check_count, check_positive, check_type
+from mlsbi._checks import as_tensor, check_count, check_level, check_positive, check_type
 from mlsbi._noise import check_noise, clone_noise, default_noise, noise_row
 from mlsbi.prior import Prior, as_prior
 
@@ -256,11 +256,6 @@ class Hierarchy:
             ValueError: If there is no such level, or a shape is wrong.
             RowError: If a row-by-row simulator raises an exception.
         """
-        number = check_count(level, name="level", minimum=0)
-        if number >= self.num_levels:
-            raise ValueError(
-                f"level must be below {self.num_levels}; got {number}. Levels run from 0 "
-                f"(coarsest) to {self.num_levels - 1} (finest)."
-            )
+        number = check_level(level, num_levels=self.num_levels)
         coarse = None if number == 0 else self._levels[number - 1].run(theta, u)
         return coarse, self._levels[number].run(theta, u)

@@ -31,11 +31,6 @@ class Chunk:
     index: int
     rows: int
 
-    @property
-    def start(self) -> int:
-        """The first row's number within the level."""
-        return self.index * CHUNK_ROWS
-
 
 def draw_chunk(hierarchy: Hierarchy, chunk: Chunk, seed: int) -> tuple[Tensor, Any]:
     """Parameters and noise of a chunk.

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlsbi._noise import pick_rows
 from mlsbi.hierarchy import Hierarchy
-from mlsbi.simulate._chunks import CHUNK_ROWS, Draws
+from mlsbi.simulate._reproduce import draw_row
 from mlsbi.simulate._rows import Fault, Outcome, Task
 
 if TYPE_CHECKING:
@@ -95,14 +94,12 @@ def worker_failed(task: Task, error: Exception, policy: Policy) -> RuntimeError:
 
 def killed(task: Task, error: Exception, hierarchy: Hierarchy, seed: int) -> Outcome:
     """The outcome of a single row that took its worker down each time."""
-    row = int(task.rows[0])
-    theta, u = Draws(hierarchy, seed).block(task.level, row // CHUNK_ROWS)
-    offset = slice(row % CHUNK_ROWS, row % CHUNK_ROWS + 1)
+    theta, u = draw_row(hierarchy, level=task.level, row=int(task.rows[0]), seed=seed)
     unknown = np.full(1, np.nan, dtype=np.float32)
     return Outcome(
         task=task,
-        theta=theta[offset].numpy(),
-        row_seed=pick_rows(u, offset).numpy() if hierarchy.row_seeds else None,
+        theta=theta.numpy(),
+        row_seed=u.numpy() if hierarchy.row_seeds else None,
         ok=np.zeros(1, dtype=bool),
         x=None,
         x_coarse=None,

@@ -48,11 +48,6 @@ class Plan:
             for level, of_level in enumerate(of_levels)
         ]
 
-    @property
-    def left(self) -> tuple[int, ...]:
-        """Rows of each level that were not handed out yet."""
-        return tuple(level.left for level in self._levels)
-
     def next(self) -> Task | None:
         """The next task; None when all rows were handed out."""
         probes = [level for level in self._levels if level.left and not level.started]

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mlsbi._checks import check_count, check_seed, check_type
+from mlsbi._checks import check_count, check_level, check_seed, check_type
 from mlsbi._noise import pick_rows
 from mlsbi.hierarchy import Hierarchy
 from mlsbi.simulate._chunks import CHUNK_ROWS, Chunk, draw_chunk
@@ -45,11 +45,6 @@ def reproduce(
     """
     check_type(hierarchy, Hierarchy, name="hierarchy", remedy="Pass an mlsbi.Hierarchy.")
     row = check_count(row, name="row", minimum=0)
-    level = check_count(level, name="level", minimum=0)
-    if level >= hierarchy.num_levels:
-        raise ValueError(
-            f"level must be below {hierarchy.num_levels}; got {level}. Levels run from 0 "
-            f"(coarsest) to {hierarchy.num_levels - 1} (finest)."
-        )
+    level = check_level(level, num_levels=hierarchy.num_levels)
     theta, u = draw_row(hierarchy, level=level, row=row, seed=check_seed(seed))
     return hierarchy.pair(level, theta, u)

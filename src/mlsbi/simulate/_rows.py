@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["DONE", "FAILED", "PENDING", "STATUS_NAMES", "Fault", "Outcome", "Task"]
+__all__ = ["DONE", "FAILED", "PENDING", "Fault", "Outcome", "Task"]
 
 PENDING, DONE, FAILED = 0, 1, 2
 """Status of a row, as it is stored."""
-
-STATUS_NAMES = {PENDING: "pending", DONE: "done", FAILED: "failed"}
 
 
 @dataclass(frozen=True)

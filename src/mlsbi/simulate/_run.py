@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from mlsbi.simulate._settle import Rules
 from mlsbi.simulate._status_line import campaign_progress
 from mlsbi.simulate._store import CampaignStore, read_store
 
-__all__ = ["simulate"]
+__all__ = ["open_store", "simulate"]
 
 
 def simulate(
@@ -119,7 +120,7 @@ def simulate(
         _run(hierarchy, counts, memory, pool, policy, progress=progress)
         return memory.data(hierarchy, seed)
     path = as_folder(store)
-    with _opened(path, hierarchy, counts, seed, allow_changes=allow_changes) as sink:
+    with open_store(path, hierarchy, counts, seed, allow_changes=allow_changes) as sink:
         if retry_failed or rules.stop:
             _reopen(sink, counts)
         _run(hierarchy, counts, sink, pool, policy, progress=progress)
@@ -153,11 +154,16 @@ def _run(
         warn_dropped(failed, counts)
 
 
-@contextmanager
-def _opened(
-    path: Any, hierarchy: Hierarchy, counts: Sequence[int], seed: int, *, allow_changes: bool
-) -> Iterator[CampaignStore]:
-    store = CampaignStore.open(
+def open_store(
+    path: Path,
+    hierarchy: Hierarchy,
+    counts: Sequence[int],
+    seed: int,
+    *,
+    allow_changes: bool = False,
+) -> CampaignStore:
+    """The store of a hierarchy's campaign, made or continued; see `CampaignStore.open`."""
+    return CampaignStore.open(
         path,
         manifest=manifest(hierarchy, seed),
         n=counts,
@@ -165,8 +171,6 @@ def _opened(
         noise_seeds=hierarchy.row_seeds,
         theta_dim=hierarchy.prior.dim,
     )
-    with store:
-        yield store
 
 
 def _reopen(sink: Sink, counts: Sequence[int]) -> None:

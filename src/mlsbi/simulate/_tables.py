@@ -21,6 +21,7 @@ from mlsbi.simulate._manifest import manifest
 from mlsbi.simulate._memory import MemorySink
 from mlsbi.simulate._results import run_name
 from mlsbi.simulate._rows import DONE, FAILED
+from mlsbi.simulate._run import open_store
 from mlsbi.simulate._store import CampaignStore, read_store
 from mlsbi.simulate._store_manifest import check_manifest
 from mlsbi.simulate._tables_io import as_table, write_table
@@ -199,13 +200,7 @@ def _sink(
 ) -> AbstractContextManager[MemorySink | CampaignStore]:
     if path is None:
         return nullcontext(MemorySink(hierarchy, counts))
-    return CampaignStore.open(
-        path,
-        manifest=manifest(hierarchy, seed),
-        n=counts,
-        noise_seeds=True,
-        theta_dim=hierarchy.prior.dim,
-    )
+    return open_store(path, hierarchy, counts, seed)
 
 
 def _not_done(sink: MemorySink | CampaignStore, counts: Sequence[int]) -> Wanted:
