@@ -1,0 +1,1 @@
+"""Plan before you spend: pilots, what levels need, allocations, adaptive runs."""
