@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -219,6 +220,31 @@ class Hierarchy:
     def row_seeds(self) -> bool:
         """Whether u is one seed a row: the noise is not the user's own."""
         return self._noise is None
+
+    def subset(self, levels: Sequence[int]) -> Hierarchy:
+        """The hierarchy of some levels, with the same prior and noise.
+
+        Args:
+            levels: Numbers of the levels to keep, ascending. They count from 0 anew: a pair of
+                the smaller hierarchy is two levels that follow each other in this list.
+
+        Returns:
+            The smaller hierarchy.
+
+        Raises:
+            TypeError: If `levels` is no sequence of integers.
+            ValueError: If it is empty, not ascending, or there is no such level.
+        """
+        if isinstance(levels, (np.ndarray, Tensor)):
+            levels = levels.tolist()
+        hint = "Pass the levels to keep, ascending, such as [0, 2]."
+        check_type(levels, (list, tuple, range), name="levels", remedy=hint)
+        if not levels:
+            raise ValueError(f"levels must have at least one entry; got none. {hint}")
+        kept = [check_level(level, num_levels=self.num_levels) for level in levels]
+        if any(upper <= lower for lower, upper in pairwise(kept)):
+            raise ValueError(f"levels must be ascending and distinct; got {kept}. {hint}")
+        return Hierarchy(self._prior, [self._levels[i] for i in kept], noise=self._noise)
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Any]:
         """Draw parameters and noise.
