@@ -14,6 +14,7 @@ from torch import nn
 from mlsbi._checks import check_count, check_option, check_seed, check_type
 from mlsbi._described import describe_strategy
 from mlsbi._device import check_device
+from mlsbi._multilevel_losses import measure
 from mlsbi._random import derive_seed
 from mlsbi.data import MultilevelData
 from mlsbi.estimators.base import ConditionalDensity
@@ -113,8 +114,9 @@ def run_fit(asked: Request) -> dict[str, Any]:
         weights=solution.weights,
     ).to(asked.device)
     data = asked.data
+    losses = measure(whole.eval(), problem, data, history=solution.rows)
     return {
-        "estimator": whole.eval().requires_grad_(requires_grad=False),
+        "estimator": whole.requires_grad_(requires_grad=False),
         "blueprint": blueprint.of_parts(solution.blueprint_parts),
         "prior": data.prior,
         "event_shape": tuple(data.event_shape(data.num_levels - 1)),
@@ -125,6 +127,7 @@ def run_fit(asked: Request) -> dict[str, Any]:
         "n": data.n,
         "cost": data.cost,
         "seed": asked.seed,
+        "multilevel": losses,
     }
 
 

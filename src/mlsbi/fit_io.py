@@ -30,6 +30,7 @@ from mlsbi._json import to_json
 from mlsbi.estimators.build import Blueprint
 from mlsbi.estimators.estimator import Estimator
 from mlsbi.history import History, Status
+from mlsbi.multilevel_table import MultilevelLosses
 from mlsbi.options import Training
 from mlsbi.prior import Prior, as_prior
 from mlsbi.results import Fit, LikelihoodFit, PosteriorFit
@@ -118,6 +119,7 @@ def load_fit(
             "n": tuple(config["n"]),
             "cost": config["cost"],
             "seed": config["seed"],
+            "multilevel": _losses(config.get("multilevel")),
         }
         described = config["prior"]
     whole = _weighted(Estimator(blueprint.build(seed=0), *transforms), weights, folder)
@@ -166,6 +168,11 @@ def _numbers(row: Mapping[str, float | str]) -> dict[str, float]:
     return {name: float(value) for name, value in row.items()}
 
 
+def _losses(record: Mapping[str, Any] | None) -> MultilevelLosses | None:
+    """None of fits saved before they had any."""
+    return None if record is None else MultilevelLosses.from_dict(record)
+
+
 def _describe(fit: Fit) -> dict[str, Any]:
     from mlsbi import __version__
 
@@ -187,6 +194,7 @@ def _describe(fit: Fit) -> dict[str, Any]:
         "n": list(fit.n),
         "cost": fit.cost,
         "seed": fit.seed,
+        "multilevel": None if fit.multilevel is None else fit.multilevel.to_dict(),
     }
 
 

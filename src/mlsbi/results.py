@@ -12,9 +12,11 @@ from torch import Tensor
 
 from mlsbi._checks import as_tensor, check_count, check_seed
 from mlsbi._random import make_generator
+from mlsbi._table import Table
 from mlsbi.estimators.build import Blueprint
 from mlsbi.estimators.estimator import Estimator
 from mlsbi.history import History, Status
+from mlsbi.multilevel_table import MultilevelLosses, printed
 from mlsbi.options import Training
 from mlsbi.prior import Prior
 from mlsbi.strategies.base import Strategy
@@ -39,6 +41,7 @@ class Fit:
         n: Runs of each level, 0 .. L.
         cost: sum_l n_l (C_l + C_(l-1)) in the units of the levels' costs; None if not given.
         seed: The seed of the fit.
+        multilevel: Losses at the runs of every level; None in fits saved before they had them.
     """
 
     estimator: Estimator = field(repr=False)
@@ -52,6 +55,7 @@ class Fit:
     n: tuple[int, ...]
     cost: float | None
     seed: int
+    multilevel: MultilevelLosses | None = field(default=None, repr=False)
 
     @property
     def theta_dim(self) -> int:
@@ -90,6 +94,14 @@ class Fit:
             )
         found: Tensor = summary(many)
         return found
+
+    def table(self) -> Table:
+        """Print the multilevel table of the trained loss, and return it; `fit.multilevel`.
+
+        Raises:
+            ValueError: The fit was saved by a version of mlsbi that made no table.
+        """
+        return printed(self.multilevel)
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fit to a folder: weights as safetensors, the rest as JSON.
