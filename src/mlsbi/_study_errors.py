@@ -1,0 +1,132 @@
+"""Errors about a study's file: which key, on which line, what came, what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+__all__ = ["explain", "line_of"]
+
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([\w.\-]+)\s*\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(r"^\s*([\w.\-]+)\s*=")
+
+_Loc = Sequence[int | str]
+
+
+def explain(error: ValidationError, model: type[BaseModel], text: str) -> str:
+    """All that is wrong with a file, a line each.
+
+    Args:
+        error: What pydantic found.
+        model: The model of the whole file.
+        text: The file's text.
+
+    Returns:
+        Such as "levels[1].cost must be a positive number ...; got -3 (line 14: cost = -3)".
+    """
+    lines: dict[str, str] = {}  # members of a union complain one by one: the first word counts
+    for entry in error.errors(include_url=False):
+        path, field, inner = _walk(model, entry["loc"])
+        shown = _dotted(path)
+        place = line_of(text, path)
+        where = "" if place is None else f" (line {place[0]}: {place[1]})"
+        lines.setdefault(shown, _sentence(entry, shown, field, inner, model) + where)
+    return "\n".join(lines.values())
+
+
+def _sentence(
+    entry: Any, shown: str, field: FieldInfo | None, inner: type[BaseModel], model: type[BaseModel]
+) -> str:
+    kind, allowed = entry["type"], (field.description or "") if field else ""
+    if kind == "extra_forbidden":
+        return _unknown(str(entry["loc"][-1]), shown, entry["input"], inner, model)
+    if kind == "missing":
+        return f"{shown} is missing: it must be {allowed}"
+    if kind == "value_error":  # of our own validators: they say it all
+        message = str(entry["ctx"]["error"])
+        return f"{shown} {message}" if shown else message
+    return f"{shown} must be {allowed}; got {_value(entry['input'])}"
+
+
+def _unknown(
+    key: str, shown: str, value: Any, inner: type[BaseModel], model: type[BaseModel]
+) -> str:
+    names = list(inner.model_fields)
+    close = difflib.get_close_matches(key, names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    if key in model.model_fields and inner is not model:
+        hint = f"; {key} stands at the top of the file, before any [table]"
+    return f"{shown} is no known key; got {_value(value)}. Known are {', '.join(names)}{hint}"
+
+
+def _value(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _walk(
+    model: type[BaseModel], loc: _Loc
+) -> tuple[list[int | str], FieldInfo | None, type[BaseModel]]:
+    """The path of a key without the names of a union's members; its field; the model it is in."""
+    path: list[int | str] = []
+    field: FieldInfo | None = None
+    inner: type[BaseModel] | None = model
+    owner = model
+    for part in loc:
+        if isinstance(part, int):
+            path.append(part)
+            continue
+        if inner is None:  # within a field that is no table: a member of a union, or its own key
+            continue
+        owner, field = inner, inner.model_fields.get(part)
+        path.append(part)
+        inner = None if field is None else next(_models(field.annotation), None)
+    return path, field, owner if inner is None else inner
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models(argument)
+
+
+def _dotted(path: _Loc) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def line_of(text: str, path: _Loc) -> tuple[int, str] | None:
+    """Number and content of the line on which a key stands, or its table begins.
+
+    None where it cannot be told: tables within a line, or texts of several lines in the file.
+    """
+    if '"""' in text or "'''" in text:
+        return None
+    found: tuple[int, str] | None = None
+    table: list[int | str] = []
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        header, key = _HEADER.match(line), _KEY.match(line)
+        here: list[int | str]
+        if header:
+            table = list(header[2].split("."))
+            if header[1] == "[[":
+                counts[header[2]] = counts.get(header[2], -1) + 1
+                table.append(counts[header[2]])
+            here = table
+        elif key:
+            here = [*table, *key[1].split(".")]
+        else:
+            continue
+        if here == list(path[: len(here)]) and here:
+            found = number, line.strip()
+    return found
