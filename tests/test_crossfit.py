@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from linear_gaussian import Ladder
-from mlsbi import SingleLevel, fit_likelihood, fit_posterior
+from mlsbi import MultilevelData, SingleLevel, fit_likelihood, fit_posterior
 from mlsbi.crossfit import CrossFit, crossfit
-from tiny import linear_data, tiny
+from tiny import box, linear_data, tiny
 
 
 class Exact:
@@ -80,6 +80,29 @@ def test_every_row_is_scored_once_by_a_fit_without_it(n, folds):
             torch.testing.assert_close(part.x_coarse(len(n) - 1), data.x_coarse(len(n) - 1)[kept])
 
 
+def test_runs_of_one_theta_are_held_out_together_and_with_them_the_levels_below():
+    data, seen = linear_data((30, 12, 8)), []
+    theta = [data.theta(level).clone() for level in range(3)]
+    theta[2][5] = theta[2][1]  # a pilot's twin
+    theta[1][:8], theta[0][:8] = theta[2], theta[2]  # a pilot's columns
+    levels = [(theta[0], data.x(0))]
+    levels += [(theta[i], data.x_coarse(i), data.x(i)) for i in (1, 2)]
+    pilot = MultilevelData.from_arrays(box(), levels)
+
+    def refit(part, fold):
+        seen.append(part)
+        return Spy(part, [])
+
+    result = crossfit(pilot, refit, folds=7, seed=0)
+    assert result.fold[5] == result.fold[1]
+    assert result.folds == 7
+    for fold, part in enumerate(seen):
+        held_out = theta[2][result.fold == fold]
+        for level in range(3):
+            assert not torch.isin(part.theta(level), held_out).any()
+        assert part.n[:2] == (30 - len(held_out), 12 - len(held_out))
+
+
 def test_the_spy_notices_rows_that_were_seen():
     data = linear_data((20, 10))
     with pytest.raises(AssertionError, match="has seen"):
@@ -144,7 +167,7 @@ def test_a_density_of_zero_makes_the_score_infinite():
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"data": linear_data((20, 1))}, ValueError, "at least 2 rows at the finest level; got 1"),
+        ({"data": linear_data((20, 1))}, ValueError, "at least 2 rows of different theta"),
         ({"data": [1, 2]}, TypeError, "data must be MultilevelData"),
         ({"refit": None}, TypeError, "refit must be callable; got NoneType"),
         ({"folds": 1}, ValueError, "folds must be at least 2; got 1"),

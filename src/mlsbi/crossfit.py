@@ -6,15 +6,18 @@ is made K times, each time without one fold, and each fit scores the fold it was
     log_prob[i] = log q_(-k(i)) of run i,    k(i) the fold of run i.
 
 It judges fits to (K - 1) / K of level L's runs, so it is a little hard on the fit to all of them.
+Runs of one theta are held out together, and with them what other levels ran at that theta: a pilot
+has both, and a fit that has seen them would be scored on what it remembers.
 Stone 1974, "Cross-validatory choice and assessment of statistical predictions", J. R. Stat. Soc. B.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -105,10 +108,11 @@ def crossfit(
     """Score every run of level L by a fit that has not seen it.
 
     Args:
-        data: Runs of all levels. Pairs of level L stay together; the rows of all other levels are
-            in every fit.
+        data: Runs of all levels. Pairs of level L stay together, and so do runs of the same
+            theta. The rows of all other levels are in every fit, but for those that have the very
+            theta of a run held out.
         refit: `refit(data_without_fold, fold)` returns a fit of that data.
-        folds: Number of folds, and of fits; no more than level L has rows.
+        folds: Number of folds, and of fits; fewer where level L has fewer thetas.
         seed: Deals rows to folds, and gives the draws that coverage needs. The fits' own seeds
             are `refit`'s business.
         progress: Show a progress bar on standard error.
@@ -118,7 +122,7 @@ def crossfit(
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: `folds` or `seed` is out of range, or level L has fewer than 2 rows.
+        ValueError: `folds` or `seed` is out of range, or level L has fewer than 2 thetas.
     """
     check_type(data, MultilevelData, name="data", remedy="Use MultilevelData.from_arrays(...).")
     if not callable(refit):
@@ -129,27 +133,21 @@ def crossfit(
     folds = check_count(folds, name="folds", minimum=2)
     seed = check_seed(seed)
     check_type(progress, bool, name="progress", remedy="Pass True or False.")
-    n = data.n[-1]
-    if n < 2:
-        raise ValueError(
-            f"data must have at least 2 rows at the finest level; got {n}. With one, nothing is "
-            "left to fit when it is held out: add runs of that level."
-        )
-    fold = _deal(n, min(folds, n), seed)
-    log_prob, ranks = _scores(data, refit, fold, seed=seed, progress=progress)
-    return CrossFit(log_prob, fold, None if ranks is None else coverage_of_ranks(ranks))
+    dealt = _deal(data, folds, seed)
+    log_prob, ranks = _scores(data, refit, dealt, seed=seed, progress=progress)
+    return CrossFit(log_prob, dealt[-1], None if ranks is None else coverage_of_ranks(ranks))
 
 
 def _scores(
-    data: MultilevelData, refit: Refit, fold: Tensor, *, seed: int, progress: bool
+    data: MultilevelData, refit: Refit, dealt: Sequence[Tensor], *, seed: int, progress: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Log density and, of posteriors, credibility rank of each row, by the fit of its fold."""
-    top, count = data.num_levels - 1, int(fold.max()) + 1
+    fold, top = dealt[-1], data.num_levels - 1
     log_prob, ranks = (torch.full((len(fold),), torch.nan, dtype=torch.float64) for _ in range(2))
-    ranked = True
+    ranked, count = True, int(fold.max()) + 1
     with progress_bar("cross-fitting", count, enabled=progress) as update:
         for k in range(count):
-            fit = refit(data.subset([*[None] * top, fold != k]), k)
+            fit = refit(data.subset([_kept(of_level, k) for of_level in dealt]), k)
             out = (fold == k).nonzero().flatten()
             theta, x = data.theta(top)[out], data.x(top)[out]
             log_prob[out] = _log_prob(fit, theta, x)
@@ -161,12 +159,44 @@ def _scores(
     return log_prob, ranks if ranked else None
 
 
-def _deal(n: int, folds: int, seed: int) -> Tensor:
-    """The fold of each row: of equal sizes but for one row, at random."""
-    order = torch.randperm(n, generator=make_generator(seed, "crossfit", "folds"))
-    fold = torch.empty(n, dtype=torch.int64)
-    fold[order] = torch.arange(n) % folds
-    return fold
+def _kept(fold: Tensor, k: int) -> Tensor | None:
+    """Rows that are not in fold k; None: all of them, also where none would be left."""
+    kept = fold != k
+    return kept if bool(kept.any()) and not bool(kept.all()) else None
+
+
+def _deal(data: MultilevelData, folds: int, seed: int) -> list[Tensor]:
+    """The fold of each row of each level, int64; -1: none, the row is in every fit.
+
+    Folds are dealt at random to the thetas of level L, evenly.
+
+    Raises:
+        ValueError: Level L has fewer than 2 of them.
+    """
+    top = data.theta(data.num_levels - 1).numpy()
+    group: dict[bytes, int] = {}
+    for row in top:
+        group.setdefault(row.tobytes(), len(group))
+    if len(group) < 2:
+        raise ValueError(
+            f"data must have at least 2 rows of different theta at the finest level; got "
+            f"{len(top)} of one theta. Nothing would be left to fit when it is held out: add runs "
+            "of that level."
+        )
+    order = torch.randperm(len(group), generator=make_generator(seed, "crossfit", "folds"))
+    dealt = torch.empty(len(group), dtype=torch.int64)
+    dealt[order] = torch.arange(len(group)) % min(folds, len(group))
+    fold_of = {theta: int(dealt[number]) for theta, number in group.items()}
+    return [_look_up(data.theta(level), top, fold_of) for level in range(data.num_levels)]
+
+
+def _look_up(theta: Tensor, top: np.ndarray, fold_of: Mapping[bytes, int]) -> Tensor:
+    """The fold of each theta, -1 where level L has no such theta."""
+    rows = theta.numpy()
+    found = torch.full((len(rows),), -1, dtype=torch.int64)
+    for i in np.flatnonzero(np.isin(rows[:, 0], top[:, 0])):  # among millions, few are level L's
+        found[i] = fold_of.get(rows[i].tobytes(), -1)
+    return found
 
 
 def _log_prob(fit: Scored, theta: Tensor, x: Tensor) -> Tensor:
