@@ -2,26 +2,70 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlsbi._data_checks import check_costs, check_stored
-from mlsbi._stored import Source, StoredFailures, StoredSeconds, row_numbers
-from mlsbi.failures import Failure
+from mlsbi._data_checks import check_stored
+from mlsbi._facts import total_cost
+from mlsbi._stored import Source, row_numbers
 from mlsbi.prior import Prior
 
-if TYPE_CHECKING:
-    from mlsbi.simulate._store import StoreReader
-
-__all__ = ["AnyRuns", "Runs", "StoredRuns", "as_runs", "describe_runs", "open_runs"]
+__all__ = ["AnyRuns", "Runs", "StoredRuns", "as_runs", "describe_runs", "no_runs"]
 
 _AGAIN = "Call simulate again with the same arguments: only what is missing is run."
+
+
+class AnyRuns(Protocol):
+    """Runs of one level."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def theta(self) -> Tensor:
+        """Parameters, shape `(n, d)`."""
+        ...
+
+    @property
+    def x(self) -> Tensor:
+        """Outputs of the level, shape `(n, *event)`."""
+        ...
+
+    @property
+    def x_coarse(self) -> Tensor | None:
+        """Outputs of the level below, shape `(n, *event)`, or None."""
+        ...
+
+    @property
+    def paired(self) -> bool:
+        """Whether there are outputs of the level below."""
+        ...
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one output."""
+        ...
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the arrays in memory."""
+        ...
+
+    def loaded(self) -> Runs:
+        """The same runs in memory."""
+        ...
+
+    def pick(self, index: Tensor | None) -> AnyRuns:
+        """Some rows, by their numbers; None for all. Arrays that were read are not read again."""
+        ...
+
+    def unpaired(self) -> AnyRuns:
+        """The same without the coarse member."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +86,24 @@ class Runs:
         return len(self.theta)
 
     @property
+    def paired(self) -> bool:
+        """Whether there are outputs of the level below."""
+        return self.x_coarse is not None
+
+    @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one output."""
         return tuple(self.x.shape[1:])
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the arrays in memory."""
+        arrays = (self.theta, self.x_coarse, self.x)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def loaded(self) -> Runs:
+        """The same runs in memory."""
+        return self
 
     def pick(self, index: Tensor | None) -> Runs:
         """Some rows, by their numbers; None for all."""
@@ -80,7 +139,7 @@ class StoredRuns:
             paired: Whether the coarse member is of interest; by default at levels above 0.
         """
         self._source, self._level, self._rows, self._prior = source, level, rows, prior
-        self._paired = level > 0 if paired is None else paired
+        self.paired = level > 0 if paired is None else paired
         self._arrays: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
@@ -107,13 +166,13 @@ class StoredRuns:
     @property
     def x_coarse(self) -> Tensor | None:
         """Outputs of the level below, shape `(n, *event)`, or None."""
-        return self._array("x_coarse", self._event(self._level - 1)) if self._paired else None
+        return self._array("x_coarse", self._event(self._level - 1)) if self.paired else None
 
     @property
     def num_bytes(self) -> int:
         """Size of the arrays in memory."""
         events = [(self._prior.dim,), self.event_shape]
-        events += [self._event(self._level - 1)] if self._paired else []
+        events += [self._event(self._level - 1)] if self.paired else []
         return 4 * len(self) * sum(int(np.prod(event)) for event in events)
 
     def loaded(self) -> Runs:
@@ -125,7 +184,7 @@ class StoredRuns:
         if index is None:
             return self
         rows = row_numbers(self._rows)[index.numpy()]
-        part = StoredRuns(self._source, self._level, rows, self._prior, paired=self._paired)
+        part = StoredRuns(self._source, self._level, rows, self._prior, paired=self.paired)
         part._arrays = {name: array[index] for name, array in self._arrays.items()}
         return part
 
@@ -162,18 +221,27 @@ class StoredRuns:
         return read(self._level, name, ascending)[place]
 
 
-AnyRuns = Runs | StoredRuns
-
-
-def as_runs(runs: AnyRuns | Sequence[Any]) -> AnyRuns:
+def as_runs(runs: AnyRuns | tuple[Any, ...] | list[Any]) -> AnyRuns:
     """Runs as they are, or made of `(theta, x_coarse, x)`."""
-    return runs if isinstance(runs, (Runs, StoredRuns)) else Runs(*runs)
+    return Runs(*runs) if isinstance(runs, (tuple, list)) else runs
+
+
+def no_runs(dim: int, events: Sequence[tuple[int, ...]], level: int) -> Runs:
+    """No runs of a level, for joining.
+
+    Args:
+        dim: Number of parameters.
+        events: Shape of one output of each level.
+        level: Which level.
+    """
+    coarse = torch.empty(0, *events[level - 1]) if level else None
+    return Runs(torch.empty(0, dim), coarse, torch.empty(0, *events[level]))
 
 
 def describe_runs(
     levels: Sequence[AnyRuns], costs: Sequence[float] | None, dropped: Sequence[int]
 ) -> list[str]:
-    """A line on each level; no array is read for it."""
+    """A line on each level, and one on the total cost; no array is read for it."""
     lines = []
     for level, runs in enumerate(levels):
         kind = "runs" if level == 0 else "pairs"
@@ -183,77 +251,5 @@ def describe_runs(
         if dropped[level]:
             line += f", {dropped[level]} dropped"
         lines.append(line)
-    return lines
-
-
-class Facts(TypedDict):
-    """What is known of runs beside the runs: arguments of `MultilevelData`."""
-
-    costs: tuple[float, ...] | None
-    dropped: tuple[int, ...]
-    failures: Sequence[Failure]
-    seconds: Sequence[float | None]
-
-
-def open_runs(
-    store: StoreReader | str | os.PathLike[str],
-    *,
-    prior: Prior,
-    n: Sequence[int] | None,
-    eager_bytes: int,
-) -> tuple[list[AnyRuns], Facts]:
-    """Finished rows of a campaign's store, in the order of the rows.
-
-    Args:
-        store: The store's reader, or its path.
-        prior: The campaign's prior.
-        n: How many rows of each level to look at; by default all that were asked for.
-        eager_bytes: Sets of at most this size are read at once, and need the store no more.
-
-    Returns:
-        Each level's runs, and what else is known. Failed rows count as dropped.
-
-    Raises:
-        ValueError: If a level has no finished rows, or the store is damaged.
-    """
-    from mlsbi.simulate._rows import FAILED  # it imports this module
-
-    source = Source(store)
-    reader = source.reader
-    counts = tuple(reader.n if n is None else n)
-    status = [np.asarray(reader.status(i))[:count] for i, count in enumerate(counts)]
-    rows = [_done(source, level, own) for level, own in enumerate(status)]
-    failed = {level: np.flatnonzero(own == FAILED) for level, own in enumerate(status)}
-    stored = [StoredRuns(source, level, own, prior) for level, own in enumerate(rows)]
-    dropped = tuple(len(own) for own in failed.values())
-    failures = StoredFailures(source, failed) if any(dropped) else ()
-    facts = Facts(
-        costs=_costs(reader.manifest),
-        dropped=dropped,
-        failures=failures,
-        seconds=StoredSeconds(source, list(enumerate(rows))),
-    )
-    if sum(runs.num_bytes for runs in stored) > eager_bytes:
-        return list(stored), facts
-    facts["failures"], facts["seconds"] = tuple(facts["failures"]), tuple(facts["seconds"])
-    return [runs.loaded() for runs in stored], facts
-
-
-def _done(source: Source, level: int, status: np.ndarray) -> range | np.ndarray:
-    from mlsbi.simulate._rows import DONE  # it imports this module
-
-    done = status == DONE
-    count = int(done.sum())
-    if count == 0:
-        raise ValueError(
-            f"store {str(source.path)!r}: level {level} has no finished rows yet, of "
-            f"{len(status)} asked for. Wait for the campaign, or call simulate again with the same "
-            "arguments; if its rows failed, failures.jsonl in the store says why."
-        )
-    # A range takes no memory, where numbers of 10 million rows take 80 MB.
-    return range(count) if bool(done[:count].all()) else np.flatnonzero(done)
-
-
-def _costs(manifest: Mapping[str, Any]) -> tuple[float, ...] | None:
-    costs = [level.get("cost") for level in manifest["levels"]]
-    return None if None in costs else check_costs(costs, len(costs))
+    cost = total_cost([len(runs) for runs in levels], costs)
+    return lines if cost is None else [*lines, f"  total cost {cost:g}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -14,9 +14,7 @@ from mlsbi.failures import Failure
 if TYPE_CHECKING:
     from mlsbi.simulate._store import StoreReader
 
-__all__ = ["Source", "StoredFailures", "StoredSeconds", "failures_since", "row_numbers"]
-
-_PIECE = 1 << 20  # rows of which the seconds are read at once
+__all__ = ["JoinedFailures", "Source", "StoredFailures", "failures_since", "row_numbers"]
 
 
 class Source:
@@ -87,48 +85,31 @@ class StoredFailures(Sequence[Failure]):
         return f"<{count} failures in store {str(self._source.path)!r}>"
 
 
-class StoredSeconds(Sequence["float | None"]):
-    """Mean wall-clock time of a run of each level's own simulator, read when first used."""
+class JoinedFailures(Sequence[Failure]):
+    """Failures of two data sets, the first one's first, read when they are first used."""
 
-    def __init__(self, source: Source, rows: Sequence[tuple[int, range | np.ndarray]]) -> None:
-        """Name the rows; nothing is read.
+    def __init__(self, first: Sequence[Failure], second: Sequence[Failure]) -> None:
+        """Put them together; nothing is read."""
+        self._parts = (first, second)
 
-        Args:
-            source: The store.
-            rows: Levels with their rows that are done, ascending.
-        """
-        self._source, self._rows = source, tuple(rows)
-        self._means: tuple[float | None, ...] | None = None
-
-    def _all(self) -> tuple[float | None, ...]:
-        if self._means is None:
-            self._means = tuple(self._mean(level, rows) for level, rows in self._rows)
-        return self._means
-
-    def _mean(self, level: int, rows: range | np.ndarray) -> float | None:
-        total, count = 0.0, 0
-        for piece in _pieces(rows):
-            seconds = self._source.reader.read(level, "seconds", piece).astype(np.float64)
-            known = seconds[np.isfinite(seconds)]
-            total, count = total + float(known.sum()), count + len(known)
-        return total / count if count else None
+    def since(self, level: int) -> JoinedFailures:
+        """Those of a level and of the levels above it."""
+        first, second = (failures_since(level, part) for part in self._parts)
+        return JoinedFailures(first, second)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return sum(map(len, self._parts))
 
     @overload
-    def __getitem__(self, index: int) -> float | None: ...
+    def __getitem__(self, index: int) -> Failure: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[float | None]: ...
-    def __getitem__(self, index: int | slice) -> float | Sequence[float | None] | None:
-        if isinstance(index, slice):
-            return StoredSeconds(self._source, self._rows[index])
-        return self._all()[index]
+    def __getitem__(self, index: slice) -> tuple[Failure, ...]: ...
+    def __getitem__(self, index: int | slice) -> Failure | tuple[Failure, ...]:
+        first, second = self._parts
+        return (*first, *second)[index]
 
-
-def _pieces(rows: range | np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), _PIECE):
-        yield row_numbers(rows[start : start + _PIECE])
+    def __repr__(self) -> str:
+        return f"<failures of two sets: {self._parts[0]!r}, {self._parts[1]!r}>"
 
 
 def row_numbers(rows: range | np.ndarray) -> np.ndarray:
@@ -142,6 +123,6 @@ def failures_since(level: int, failures: Sequence[Failure]) -> Sequence[Failure]
     """Failures of a level and of the levels above it."""
     if level == 0:
         return failures
-    if isinstance(failures, StoredFailures):
+    if isinstance(failures, (StoredFailures, JoinedFailures)):
         return failures.since(level)
     return tuple(failure for failure in failures if failure.level >= level)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from mlsbi._checks import check_level, check_option
 from mlsbi._data_checks import check_costs, check_levels
+from mlsbi._data_join import join
 from mlsbi._data_rows import row_picks, split_picks
-from mlsbi._runs import AnyRuns, as_runs, describe_runs, open_runs
-from mlsbi._stored import failures_since
+from mlsbi._facts import Facts, facts_since, read, total_cost
+from mlsbi._open_runs import from_store
+from mlsbi._runs import AnyRuns, as_runs, describe_runs
 from mlsbi.failures import Failure
 from mlsbi.prior import Prior, as_prior
-
-if TYPE_CHECKING:
-    from mlsbi.simulate._store import StoreReader
 
 __all__ = ["MultilevelData", "from_store"]
 
@@ -40,6 +39,8 @@ class MultilevelData:
         dropped: tuple[int, ...],
         failures: Sequence[Failure] = (),
         seconds: Sequence[float | None] | None = None,
+        seconds_sd: Sequence[float | None] | None = None,
+        seeds: frozenset[int] = frozenset(),
     ) -> None:
         """Hold tensors that are valid already; use `from_arrays` for anything else.
 
@@ -50,13 +51,19 @@ class MultilevelData:
             dropped: Number of invalid runs left out of each level.
             failures: Why they were left out, where that is known.
             seconds: Mean wall-clock time of one run of each level.
+            seconds_sd: Its standard deviation over runs.
+            seeds: Seeds of the campaigns that made the runs, where known.
         """
         self._prior = prior
         self._levels = tuple(as_runs(runs) for runs in levels)
-        self._costs = costs
-        self._dropped = dropped
-        self._failures = failures
-        self._seconds = seconds
+        self._facts = Facts(
+            costs=costs,
+            dropped=dropped,
+            failures=failures,
+            seconds=seconds,
+            seconds_sd=seconds_sd,
+            seeds=seeds,
+        )
 
     @classmethod
     def from_arrays(
@@ -114,31 +121,36 @@ class MultilevelData:
     @property
     def costs(self) -> tuple[float, ...] | None:
         """Cost of one run of each level, or None if not known."""
-        return self._costs
+        return self._facts["costs"]
 
     @property
     def cost(self) -> float | None:
         """Total cost: the sum over l of `n_l * (C_l + C_{l-1})`, or None if not known."""
-        if self._costs is None:
-            return None
-        lower = (0.0, *self._costs[:-1])
-        pairs = zip(self.n, self._costs, lower, strict=True)
-        return float(sum(n * (fine + coarse) for n, fine, coarse in pairs))
+        return total_cost(self.n, self.costs)
 
     @property
     def dropped(self) -> tuple[int, ...]:
         """Number of invalid runs or pairs that were left out of each level."""
-        return self._dropped
+        return self._facts["dropped"]
 
     @property
     def failures(self) -> Sequence[Failure]:
         """Runs of a campaign that failed; empty for arrays of your own."""
-        return self._failures
+        return self._facts["failures"]
 
     @property
     def seconds(self) -> tuple[float | None, ...] | None:
         """Mean wall-clock seconds of one run of each level's own simulator, where known."""
-        return None if self._seconds is None else tuple(self._seconds)
+        return read(self._facts["seconds"])
+
+    @property
+    def seconds_sd(self) -> tuple[float | None, ...] | None:
+        """Standard deviation over runs of the seconds of one run of each level's own simulator.
+
+        None where not known, or for fewer than 2 runs. Runs of a batch share its time, so that for
+        a batched simulator this is the spread of means over batches.
+        """
+        return read(self._facts["seconds_sd"])
 
     def theta(self, level: int) -> Tensor:
         """Parameters of a level, shape `(n_l, d)`.
@@ -167,10 +179,7 @@ class MultilevelData:
         """
         coarse = self._runs(level).x_coarse
         if coarse is None:
-            raise ValueError(
-                "level must be at least 1 for x_coarse; got 0. Level 0 has no level below it: use "
-                "x(0)."
-            )
+            raise ValueError("level must be at least 1 for x_coarse; got 0. There, use x(0).")
         return coarse
 
     def event_shape(self, level: int) -> tuple[int, ...]:
@@ -202,21 +211,12 @@ class MultilevelData:
         return self._pick(row_picks(rows, counts=self.n))
 
     def _pick(self, picks: Sequence[Tensor | None]) -> MultilevelData:
-        levels = [runs.pick(pick) for runs, pick in zip(self._levels, picks, strict=True)]
-        return self._with(levels)
+        return self._with([runs.pick(own) for runs, own in zip(self._levels, picks, strict=True)])
 
     def _with(self, levels: Sequence[AnyRuns]) -> MultilevelData:
         """The same but for the runs, of all levels or of the finest ones."""
-        first = self.num_levels - len(levels)
-        keep = slice(first, None)
-        return MultilevelData(
-            self._prior,
-            levels,
-            costs=None if self._costs is None else self._costs[keep],
-            dropped=self._dropped[keep],
-            failures=failures_since(first, self._failures),
-            seconds=None if self._seconds is None else self._seconds[keep],
-        )
+        facts = facts_since(self._facts, self.num_levels - len(levels))
+        return MultilevelData(self._prior, levels, **facts)
 
     def split(self, fraction: float, *, seed: int) -> tuple[MultilevelData, MultilevelData]:
         """Split every level at random into two parts; pairs stay together.
@@ -239,6 +239,25 @@ class MultilevelData:
     def top(self) -> MultilevelData:
         """The runs of the finest level alone, as a data set with one level."""
         return self._with([self._levels[-1].unpaired()])
+
+    def joined(self, other: MultilevelData) -> MultilevelData:
+        """These runs and then others of the same simulators, level by level.
+
+        Runs in a store stay there until they are used. A run that is in both is there twice then.
+
+        Args:
+            other: The runs to add.
+
+        Returns:
+            All runs and failures, these first. Times are means over all runs.
+
+        Raises:
+            TypeError: If `other` is no `MultilevelData`.
+            ValueError: If it has other levels, event shapes or costs (None fits any), or another
+                prior.
+        """
+        levels, facts = join(self, other)
+        return MultilevelData(self._prior, levels, **facts)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the data to a Zarr (version 3) folder, whole or not at all.
@@ -268,29 +287,13 @@ class MultilevelData:
 
         Raises:
             TypeError: If an argument has the wrong type.
-            ValueError: If there is no such folder.
-            ValueError: If it does not hold saved data, or the prior cannot be rebuilt.
-            ValueError: If it is a store without finished rows at a level.
+            ValueError: If there is no such folder, it does not hold saved data, the prior cannot
+                be rebuilt, or it is a store without finished rows at a level.
         """
         from mlsbi.data_io import load_data
 
         return load_data(path, prior=prior)
 
     def __repr__(self) -> str:
-        lines = [f"MultilevelData({self.num_levels} level(s), {self.theta_dim} parameter(s))"]
-        lines += describe_runs(self._levels, self._costs, self._dropped)
-        if self.cost is not None:
-            lines.append(f"  total cost {self.cost:g}")
-        return "\n".join(lines)
-
-
-def from_store(
-    store: StoreReader | str | os.PathLike[str],
-    *,
-    prior: Prior,
-    n: Sequence[int] | None = None,
-    eager_bytes: int = 64 * 2**20,
-) -> MultilevelData:
-    """Finished rows of a campaign's store; see `mlsbi._runs.open_runs` for the arguments."""
-    levels, facts = open_runs(store, prior=prior, n=n, eager_bytes=eager_bytes)
-    return MultilevelData(prior, levels, **facts)
+        first = f"MultilevelData({self.num_levels} level(s), {self.theta_dim} parameter(s))"
+        return "\n".join([first, *describe_runs(self._levels, self.costs, self.dropped)])

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from mlsbi._run_times import RunTime
+from mlsbi._runs import Runs, no_runs
 from mlsbi.data import MultilevelData
 from mlsbi.failures import Failure
 from mlsbi.hierarchy import Hierarchy
@@ -52,23 +54,46 @@ class MemorySink:
         array, done = own.arrays[name], own.status == DONE
         return array if done.all() else array[done]
 
-    def data(self, hierarchy: Hierarchy, seed: int) -> MultilevelData:
-        """The finished rows, and why others are not; each level has one at least."""
-        levels = []
-        for level in range(len(self._levels)):
-            names = ("theta", "x_coarse", "x") if level else ("theta", "x")
-            tensors = {name: torch.from_numpy(self.read(level, name)) for name in names}
-            levels.append((tensors["theta"], tensors.get("x_coarse"), tensors["x"]))
+    def data(
+        self,
+        hierarchy: Hierarchy,
+        seed: int,
+        *,
+        events: Sequence[tuple[int, ...]] | None = None,
+    ) -> MultilevelData:
+        """The finished rows, and why others are not.
+
+        Args:
+            hierarchy: The campaign's hierarchy.
+            seed: Its seed.
+            events: Shape of one output of each level, where a level may have no finished row.
+
+        Returns:
+            The data.
+        """
+        numbers = range(len(self._levels))
+        levels = [self._runs(level, hierarchy.prior.dim, events) for level in numbers]
         failures = self.failures(seed)
         costs = tuple(cost for cost in hierarchy.costs if cost is not None)
+        times = [RunTime.of(self.read(level, "seconds")) for level in numbers]
         return MultilevelData(
             hierarchy.prior,
             levels,
             costs=costs if len(costs) == len(levels) else None,
-            dropped=tuple(sum(f.level == level for f in failures) for level in range(len(levels))),
+            dropped=tuple(sum(f.level == level for f in failures) for level in numbers),
             failures=failures,
-            seconds=tuple(self._mean_seconds(level) for level in range(len(levels))),
+            seconds=tuple(time.mean for time in times),
+            seconds_sd=tuple(time.sd for time in times),
+            seeds=frozenset([seed]),
         )
+
+    def _runs(self, level: int, dim: int, events: Sequence[tuple[int, ...]] | None) -> Runs:
+        done = bool((self._levels[level].status == DONE).any())
+        if events is not None and not done:
+            return no_runs(dim, events, level)
+        coarse = torch.from_numpy(self.read(level, "x_coarse")) if level else None
+        theta, x = (torch.from_numpy(self.read(level, name)) for name in ("theta", "x"))
+        return Runs(theta, coarse, x)
 
     def failures(self, seed: int) -> tuple[Failure, ...]:
         """Rows that failed, in order."""
@@ -85,10 +110,6 @@ class MemorySink:
                 }
                 found.append(Failure.from_dict(values))
         return tuple(found)
-
-    def _mean_seconds(self, level: int) -> float | None:
-        mean = float(self.read(level, "seconds").mean(dtype=np.float64))
-        return mean if np.isfinite(mean) else None
 
     def close(self) -> None:
         """Nothing is open."""

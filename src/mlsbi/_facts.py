@@ -1,0 +1,48 @@
+"""What is known of runs beside the runs themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from mlsbi._stored import failures_since
+from mlsbi.failures import Failure
+
+__all__ = ["Facts", "facts_since", "read", "total_cost"]
+
+
+class Facts(TypedDict):
+    """Arguments of `MultilevelData`, which says what they are."""
+
+    costs: tuple[float, ...] | None
+    dropped: tuple[int, ...]
+    failures: Sequence[Failure]
+    seconds: Sequence[float | None] | None
+    seconds_sd: Sequence[float | None] | None
+    seeds: frozenset[int]
+
+
+def facts_since(facts: Facts, level: int) -> Facts:
+    """The facts of a level and of the levels above it; what is not read yet stays so."""
+    costs, seconds, spread = facts["costs"], facts["seconds"], facts["seconds_sd"]
+    return Facts(
+        costs=None if costs is None else costs[level:],
+        dropped=facts["dropped"][level:],
+        failures=failures_since(level, facts["failures"]),
+        seconds=None if seconds is None else seconds[level:],
+        seconds_sd=None if spread is None else spread[level:],
+        seeds=facts["seeds"],
+    )
+
+
+def read(seconds: Sequence[float | None] | None) -> tuple[float | None, ...] | None:
+    """Times of levels, read now if they were not before."""
+    return None if seconds is None else tuple(seconds)
+
+
+def total_cost(n: Sequence[int], costs: Sequence[float] | None) -> float | None:
+    """The sum over l of `n_l * (C_l + C_{l-1})`, None where costs are not known."""
+    if costs is None:
+        return None
+    lower = (0.0, *costs[:-1])
+    return float(sum(k * (c + below) for k, c, below in zip(n, costs, lower, strict=True)))
