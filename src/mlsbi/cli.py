@@ -1,4 +1,7 @@
-"""The command line: it parses arguments, calls `mlsbi.demo` or `mlsbi.bench`, and prints."""
+"""The command line: it parses arguments, calls `mlsbi.demo` or `mlsbi.bench`, and prints.
+
+`mlsbi plan` is in `cli_plan`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from typing import Annotated, Any, Optional
 
 import typer
 from rich.console import Console
+
+from mlsbi import cli_plan
 
 __all__ = ["app"]
 
@@ -200,6 +205,9 @@ def bench(
     results.show(_console(), list(tasks), path=out, reference=reference)
     if failed:
         raise typer.Exit(1)
+
+
+app.command("plan")(cli_plan.plan)
 
 
 def _tasks(name: str, folder: Path | None) -> dict[str, Any]:

@@ -1,0 +1,242 @@
+"""What `mlsbi plan` says: the pilot's table and verdict, plans, and what to do next."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlsbi._json import to_json
+from mlsbi._table import Table
+from mlsbi.study import Study
+
+if TYPE_CHECKING:
+    from mlsbi.planning.pilot import Pilot
+    from mlsbi.planning.plan import Plan
+    from mlsbi.planning.subsets import LevelChoice
+
+__all__ = ["Advice", "Wishes", "advise"]
+
+_TOP_RUNS = (30, 100, 300)  # without a budget: what so many runs of level L alone would cost
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line asks for in place of the file; None: what the file says."""
+
+    n: int | None = None
+    budget: float | None = None
+    error: float | None = None
+    deadline: float | None = None
+    cores: int | None = None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """All that is said.
+
+    Attributes:
+        study: The study.
+        pilot: Its pilot.
+        plan: What to run; None where nothing limits it, or there is none.
+        problem: Why there is none, if levels with a fault allow none.
+        around: Plans for other budgets.
+        choice: Which levels to use; None with fewer than three, or without a budget.
+        next: Lines of Python that do it.
+    """
+
+    study: Study
+    pilot: Pilot
+    plan: Plan | None
+    problem: str | None
+    around: Table | None
+    choice: LevelChoice | None
+    next: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept."""
+        return self.study.output / "plan.json"
+
+    @property
+    def faults(self) -> int:
+        """How many faults the doctor found."""
+        return _faults(self.pilot)
+
+    def to_json(self) -> str:
+        """The document that `--json` prints."""
+        pilot, diagnosis = self.pilot, self.pilot.diagnosis
+        return to_json(
+            {
+                "study": self.study.name,
+                "file": str(self.study.path),
+                "seed": self.study.seed,
+                "output": str(self.study.output),
+                "pilot": {
+                    "n": len(pilot.columns),
+                    "cost": pilot.cost,
+                    "cost_unit": pilot.cost_unit,
+                    "costs": pilot.costs,
+                    "table": pilot.statistics.table().to_dict(),
+                },
+                "diagnosis": {
+                    "verdict": diagnosis.verdict.name,
+                    "factor": diagnosis.factor,
+                    "text": str(diagnosis),
+                    "findings": [_finding(found) for found in diagnosis.findings],
+                },
+                "plan": None if self.plan is None else self.plan.to_dict(),
+                "problem": self.problem,
+                "around": None if self.around is None else self.around.to_dict(),
+                "levels": None if self.choice is None else _silent(self.choice).to_dict(),
+                "next": list(self.next),
+            }
+        )
+
+    def __str__(self) -> str:
+        """The same to read."""
+        parts = [f"Study: {self.study.name}", str(self.pilot)]
+        parts += [] if self.plan is None else [str(_silent(self.plan))]
+        parts += [] if self.problem is None else [f"No plan: {self.problem}"]
+        parts += [str(part) for part in (self.around, self.choice) if part is not None]
+        return "\n\n".join([*parts, self._outlook()])
+
+    def _outlook(self) -> str:
+        """What comes next."""
+        first = "Mend what the doctor calls a fault before you spend. Then:"
+        head = first if self.faults else "Next:"
+        return "\n".join([head, *(f"    {line}" for line in self.next)])
+
+
+def _finding(found: Any) -> dict[str, Any]:
+    return {
+        name: getattr(found, name) for name in ("code", "level", "severity", "message", "remedy")
+    }
+
+
+def _silent(planned: Any) -> Table:
+    """The table of something whose `table` prints it, too."""
+    with redirect_stdout(io.StringIO()):
+        table: Table = planned.table()
+    return table
+
+
+def advise(study: Study, wishes: Wishes, *, progress: bool = False) -> Advice:
+    """Run the pilot, plan, and keep the advice in the output folder.
+
+    Args:
+        study: The study.
+        wishes: What takes the place of its `[pilot]` and `[plan]`.
+        progress: Whether to show progress on stderr.
+
+    Returns:
+        The advice.
+
+    Raises:
+        ValueError: If the study names something that is not there, or there is no plan within
+            what it allows.
+        RuntimeError: If a simulator fails.
+    """
+    pilot = study.pilot(n=wishes.n, progress=progress)
+    plan, problem = None, None
+    try:
+        plan = _plan(study, pilot, wishes)
+    except ValueError as error:
+        if not _faults(pilot):
+            raise
+        problem = str(error)  # the verdict says more
+    around = _around(study, pilot, wishes, _budgets(pilot, plan)) if problem is None else None
+    choice = None
+    if plan is not None and plan.budget is not None and len(plan) >= 3:
+        own = study.file.plan
+        choice = pilot.choose_levels(
+            plan.budget, strategy=study.strategy, kind=own.kind, seed=study.seed
+        )
+    advice = Advice(study, pilot, plan, problem, around, choice, _next(study, plan))
+    advice.path.parent.mkdir(parents=True, exist_ok=True)
+    advice.path.write_text(advice.to_json() + "\n", encoding="utf-8")
+    return advice
+
+
+def _faults(pilot: Pilot) -> int:
+    return sum(found.severity == "fault" for found in pilot.diagnosis.findings)
+
+
+def _budgets(pilot: Pilot, plan: Plan | None) -> list[float]:
+    """Budgets to show beside: around the plan's; without one, some that may be meant."""
+    if plan is None:
+        return [runs * pilot.costs[-1] for runs in _TOP_RUNS]
+    return [] if plan.budget is None else [plan.budget / 2, plan.budget, plan.budget * 2]
+
+
+def _plan(study: Study, pilot: Pilot, wishes: Wishes) -> Plan | None:
+    """The plan; None where neither the file nor the command line limits it."""
+    own = study.file.plan
+    wanted = (wishes.budget, wishes.error, wishes.deadline, own.budget, own.error, own.deadline)
+    if all(value is None for value in wanted):
+        return None
+    return study.allocate(
+        pilot,
+        budget=wishes.budget,
+        error=wishes.error,
+        deadline=wishes.deadline,
+        cores=wishes.cores,
+    )
+
+
+def _around(study: Study, pilot: Pilot, wishes: Wishes, budgets: Sequence[float]) -> Table | None:
+    if not budgets:
+        return None
+    rows: list[dict[str, Any]] = []
+    for budget in budgets:
+        row: dict[str, Any] = {"budget": budget}
+        try:
+            plan = study.allocate(
+                pilot, budget=budget, deadline=wishes.deadline, cores=wishes.cores
+            )
+        except ValueError as error:
+            rows.append(row | {"n": f"none: {str(error).split(';')[0]}"})
+            continue
+        rows.append(
+            row
+            | {
+                "n": ", ".join(f"{count:,}" for count in plan.n),
+                "cost": plan.cost,
+                "as good as": plan.single_n,
+                "per top run": plan.factor,
+                "per cost": plan.cost_factor,
+            }
+        )
+    return Table(
+        "Other budgets",
+        tuple(rows),
+        (
+            "as good as: that many runs of the finest level alone; per top run: over those of the "
+            "plan; per cost: over those that the same money buys.",
+        ),
+    )
+
+
+def _next(study: Study, plan: Plan | None) -> tuple[str, ...]:
+    """Lines of Python that make the runs and fit."""
+    if plan is None:
+        return ("choose a budget: mlsbi plan ... --budget B, or budget = B in [plan] of the file",)
+    run, own = study.file.run, study.file.plan
+    options = [f"seed={study.seed}", f"store={str(study.output / 'runs.zarr')!r}"]
+    options += [f"executor={run.executor}"] if run.executor else []
+    options += [f"timeout={run.timeout:g}"] if run.timeout else []
+    options += [f"on_failure={run.on_failure!r}"] if run.on_failure else []
+    strategy = (
+        "" if study.strategy is None else f"strategy=mlsbi.{type(study.strategy).__name__}(), "
+    )
+    counts = ", ".join(str(count) for count in plan)
+    return (
+        "import mlsbi",
+        "from mlsbi.study import Study",
+        f"study = Study.load({str(study.path)!r})",
+        f"data = mlsbi.simulate(study.hierarchy(), [{counts}], {', '.join(options)})",
+        f"fit = mlsbi.fit_{own.kind}(data, {strategy}seed={study.seed})",
+    )
