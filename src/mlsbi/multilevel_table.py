@@ -172,6 +172,8 @@ class MultilevelLosses:
 
     def _row(self, level: int) -> dict[str, float | int | None]:
         costs, n = self.row_costs, self.n
+        variances = [v / rows for v, rows in zip(self.difference_variance, n, strict=True)]
+        spent = None if costs is None else [k * rows for k, rows in zip(costs, n, strict=True)]
         return {
             "level": level,
             "n": n[level],
@@ -183,12 +185,8 @@ class MultilevelLosses:
             "diff_var": self.difference_variance[level],
             "corr": self.correlation[level],
             "kurtosis": self.kurtosis[level],
-            "var_share": _share([v / m for v, m in zip(self.difference_variance, n, strict=True)])[
-                level
-            ],
-            "cost_share": None
-            if costs is None
-            else _share([c * m for c, m in zip(costs, n, strict=True)])[level],
+            "var_share": _share(variances)[level],
+            "cost_share": None if spent is None else _share(spent)[level],
             "grad_norm": None if self.gradient_norm is None else self.gradient_norm[level],
             "cosine": None if self.cosine is None else self.cosine[level],
             "projected": self.projected if level else None,
@@ -212,6 +210,12 @@ class MultilevelLosses:
             if math.isfinite(self.cost_factor):
                 line += f"; they would cost {_text(self.cost_factor)} times as much as the data"
             lines.append(line)
+            if runs < self.n[-1]:
+                lines.append(
+                    "below 1, the coarse levels bring this loss more noise than they take: pairs "
+                    "that differ much, or a density that was trained to be good at the last level "
+                    "alone (then this says nothing of the fit)"
+                )
         if self.cosine is not None and len(self.n) > 1:
             lines.append("cosine: with level 0's gradient; at level 0, with all corrections' sum")
         return lines
