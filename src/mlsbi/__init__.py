@@ -18,6 +18,7 @@ from mlsbi.fit_io import load_fit
 from mlsbi.hierarchy import Hierarchy, Level
 from mlsbi.history import History, Status
 from mlsbi.options import Training
+from mlsbi.planning.pilot import pilot
 from mlsbi.prior import Prior
 from mlsbi.results import LikelihoodFit, PosteriorFit
 from mlsbi.simulate import CommandLevel, LocalProcesses, export_runs, import_runs, simulate
@@ -75,6 +76,7 @@ __all__ = [
     "import_runs",
     "load_fit",
     "metrics",
+    "pilot",
     "plots",
     "simulate",
     "tasks",

@@ -51,7 +51,7 @@ class Columns:
         copies: Of each level, two tensors of shape `(c, *event_l)`, c at most 2: runs with the same
             theta and the same noise. A function of (theta, u) makes them equal up to rounding.
         seconds: Mean wall-clock seconds of one run of each level, where known.
-        seconds_sd: Their standard deviation over runs, where known.
+        seconds_sd: Their standard deviation over runs, where known; not within a single batch.
         failures: Why runs failed; `failure.reproduce(hierarchy)` runs one again.
     """
 
@@ -135,6 +135,7 @@ class Columns:
             dropped=tuple(len(self) - len(level[0]) for level in levels),
             failures=row_failures(self.failures, self.num_levels),
             seconds=self.seconds,
+            seconds_sd=self.seconds_sd,
         )
 
     def subset(self, levels: Sequence[int]) -> Columns:
@@ -279,7 +280,7 @@ def _columns(theta: Tensor, runs: Sequence[MultilevelData], rows: Rows) -> Colum
         rows.twins,
         tuple(_copies(x, own, rows) for x, own in zip(full, done, strict=True)),
         tuple((data.seconds or [None])[0] for data in runs),
-        tuple((getattr(data, "seconds_sd", None) or [None])[0] for data in runs),
+        tuple((data.seconds_sd or [None])[0] or None for data in runs),  # 0: of a single batch,
         tuple(failures),
     )
 
