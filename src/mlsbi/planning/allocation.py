@@ -21,12 +21,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from mlsbi._checks import check_count, check_positive, check_type
+from mlsbi._checks import check_count, check_positive
+from mlsbi.planning._level_input import level_counts, level_numbers, level_seconds
 from mlsbi.planning._rounding import SPLITS, rounded_costs, rounded_errors
 from mlsbi.planning._waterfill import (
-    Counts,
     Limit,
     Problem,
     error_part,
@@ -34,7 +32,15 @@ from mlsbi.planning._waterfill import (
     least_error,
 )
 
-__all__ = ["cheapest", "cheapest_integers", "expected_error", "integers", "optimal", "row_sums"]
+__all__ = [
+    "affordable_minimum",
+    "cheapest",
+    "cheapest_integers",
+    "expected_error",
+    "integers",
+    "optimal",
+    "row_sums",
+]
 
 
 def row_sums(figures: Sequence[float]) -> tuple[float, ...]:
@@ -47,6 +53,24 @@ def expected_error(needs: Sequence[float], n: Sequence[float]) -> float:
     return math.fsum(error_part(b, count) for b, count in zip(needs, n, strict=True))
 
 
+def affordable_minimum(
+    minimum: Sequence[int], existing: Sequence[int], limits: Sequence[tuple[Sequence[float], float]]
+) -> tuple[int, ...]:
+    """`minimum`, all levels cut to the same height until the limits allow it; at least one row.
+
+    Args:
+        minimum: Least rows wished for, of each level.
+        existing: Rows that each level has already.
+        limits: Of each limit, what a new row of each level uses, and how much there is.
+    """
+    for height in range(max(minimum), 1, -1):
+        cut = tuple(min(count, height) for count in minimum)
+        new = [max(count - had, 0) for count, had in zip(cut, existing, strict=True)]
+        if all(math.fsum(map(math.prod, zip(new, w, strict=True))) <= c for w, c in limits):
+            return cut
+    return tuple(min(count, 1) for count in minimum)
+
+
 def optimal(
     needs: Sequence[float],
     row_costs: Sequence[float],
@@ -54,7 +78,7 @@ def optimal(
     *,
     existing: Sequence[int] | None = None,
     minimum: int | Sequence[int] = 0,
-    seconds: Sequence[float] | None = None,
+    seconds: Sequence[float | None] | None = None,
     deadline: float | None = None,
     cores: int = 1,
 ) -> tuple[float, ...]:
@@ -90,7 +114,7 @@ def integers(
     *,
     existing: Sequence[int] | None = None,
     minimum: int | Sequence[int] = 1,
-    seconds: Sequence[float] | None = None,
+    seconds: Sequence[float | None] | None = None,
     deadline: float | None = None,
     cores: int = 1,
 ) -> tuple[int, ...]:
@@ -166,10 +190,14 @@ def _cost(problem: Problem, n: Sequence[float]) -> float:
 
 def _problem(needs: Any, row_costs: Any, existing: Any, minimum: Any, *, least: int = 0) -> Problem:
     """The arguments, checked; costs without a bound."""
-    b = _numbers(needs, name="needs", strict=False)
-    costs = _numbers(row_costs, name="row_costs", length=len(b))
-    had = (0,) * len(b) if existing is None else _counts(existing, name="existing", length=len(b))
-    lowest = _counts(minimum, name="minimum", length=len(b))
+    b = level_numbers(needs, name="needs", strict=False)
+    costs = level_numbers(row_costs, name="row_costs", length=len(b))
+    had = (
+        (0,) * len(b)
+        if existing is None
+        else level_counts(existing, name="existing", length=len(b))
+    )
+    lowest = level_counts(minimum, name="minimum", length=len(b))
     low = tuple(max(*pair, least) for pair in zip(had, lowest, strict=True))
     return Problem(b, had, low, (Limit(costs, math.inf),))
 
@@ -194,26 +222,28 @@ def _check_affordable(problem: Problem, limit: Limit) -> None:
     least = problem.used(problem.low, limit)
     if least > limit.capacity:
         raise ValueError(
-            f"budget must pay the least numbers of rows, {problem.low}, which cost {least:.6g} "
+            f"budget must pay the least numbers of rows, {problem.low}, which cost {_up(least)} "
             f"beyond the existing {problem.existing}; got {limit.capacity:.6g}. Raise it to "
-            f"{least:.6g} or more, or lower minimum."
+            f"{_up(least)} or more{_or_lower(problem)}."
         )
 
 
 def _time_limit(problem: Problem, *, seconds: Any, deadline: Any, cores: Any) -> Limit:
     end = check_positive(deadline, name="deadline")
     workers = check_count(cores, name="cores")
-    if seconds is None or any(s is None for s in _entries(seconds, name="seconds")):
+    known = level_seconds(seconds, length=len(problem.needs))
+    times = tuple(s for s in known if s is not None)
+    if len(times) < len(known):
         raise ValueError(
             f"seconds must say how long a run of each level takes, for a deadline; got {seconds}. "
             "Pass one number a level."
         )
-    rows = row_sums(_numbers(seconds, name="seconds", length=len(problem.needs)))
+    rows = row_sums(times)
     longest = max(range(len(rows)), key=lambda level: rows[level])
     if rows[longest] > end:
         raise ValueError(
             f"deadline must leave time for one row of every level; one of level {longest} (its run "
-            f"and the coarse one) takes {rows[longest]:.6g} seconds, got {end:.6g}. Raise it, or "
+            f"and the coarse one) takes {_up(rows[longest])} seconds, got {end:.6g}. Raise it, or "
             "leave the level out: more cores don't shorten one run."
         )
     limit = Limit(rows, end * workers)
@@ -221,42 +251,18 @@ def _time_limit(problem: Problem, *, seconds: Any, deadline: Any, cores: Any) ->
     if least > limit.capacity:
         raise ValueError(
             f"deadline must leave time for the least numbers of rows, {problem.low}, which take "
-            f"{least / workers:.6g} seconds on cores = {workers}; got {end:.6g}. Raise it to "
-            f"{least / workers:.6g} or more, take {math.ceil(least / end)} cores, or lower minimum."
+            f"{_up(least / workers)} seconds on cores = {workers}; got {end:.6g}. Raise it to "
+            f"{_up(least / workers)} or more, or take {math.ceil(least / end)} cores"
+            f"{_or_lower(problem)}."
         )
     return limit
 
 
-def _entries(values: Any, *, name: str) -> list[Any]:
-    remedy = "Pass one number a level, coarsest first."
-    check_type(values, (Sequence, np.ndarray), name=name, remedy=remedy)
-    return list(values)
+def _up(value: float) -> str:
+    """A few digits, but never less than `value`: who takes it as the remedy must not be refused."""
+    texts = (f"{value:.{digits}g}" for digits in range(6, 18))
+    return next((text for text in texts if float(text) >= value), repr(value))
 
 
-def _same_length(values: list[Any], *, name: str, length: int | None) -> list[Any]:
-    if len(values) != length and (length is not None or not values):
-        wanted = "at least one entry" if length is None else f"one entry a level, {length}"
-        raise ValueError(
-            f"{name} must have {wanted}; got {len(values)}. Pass one a level, coarsest first."
-        )
-    return values
-
-
-def _numbers(
-    values: Any, *, name: str, length: int | None = None, strict: bool = True
-) -> tuple[float, ...]:
-    entries = _same_length(_entries(values, name=name), name=name, length=length)
-    return tuple(
-        check_positive(value, name=f"{name}[{level}]", strict=strict)
-        for level, value in enumerate(entries)
-    )
-
-
-def _counts(values: Any, *, name: str, length: int) -> Counts:
-    if not isinstance(values, (Sequence, np.ndarray)):
-        return (check_count(values, name=name, minimum=0),) * length
-    entries = _same_length(list(values), name=name, length=length)
-    return tuple(
-        check_count(value, name=f"{name}[{level}]", minimum=0)
-        for level, value in enumerate(entries)
-    )
+def _or_lower(problem: Problem) -> str:
+    return ", or lower minimum" if max(problem.low) > 1 else ""

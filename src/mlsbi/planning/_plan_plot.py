@@ -1,0 +1,141 @@
+"""A plan's figure: the optimal rows as the budget grows, and what to expect of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from mlsbi._corner import Array, line_style
+from mlsbi.planning.allocation import expected_error, optimal
+
+if TYPE_CHECKING:
+    from mlsbi.planning._plan import Plan
+
+__all__ = ["draw_plan"]
+
+_POINTS = 61  # budgets, from a tenth of the plan's to ten times it
+
+
+@dataclass(frozen=True)
+class _Path:
+    """The best real numbers of rows along a range of budgets; entry i belongs to budget i."""
+
+    budget: tuple[float, ...]
+    n: tuple[tuple[float, ...], ...]
+    error: tuple[float, ...]
+    total: tuple[float, ...]  # cost of all rows, the existing ones included
+
+
+def draw_plan(plan: Plan, axes: Any = None) -> Figure:
+    """Draw both panels; see `Plan.plot`."""
+    left, right = _two_axes(axes)
+    path = _path(plan)
+    _draw_rows(left, plan, path)
+    _draw_expected(right, plan, path)
+    figure = left.get_figure(root=True)
+    if figure is None:
+        raise ValueError("axes must belong to a figure; got axes removed from theirs.")
+    return figure
+
+
+def _path(plan: Plan) -> _Path:
+    centre = plan.budget or plan.cost or plan.total_cost
+    budgets, rows = [], []
+    for budget in np.geomspace(centre / 10, centre * 10, _POINTS).tolist():
+        n = _best(plan, budget)
+        if n is not None:
+            budgets.append(budget)
+            rows.append(n)
+    costs = plan.row_costs
+    return _Path(
+        tuple(budgets),
+        tuple(rows),
+        tuple(expected_error(plan.needs.b, n) for n in rows),
+        tuple(sum(a * k for a, k in zip(n, costs, strict=True)) for n in rows),
+    )
+
+
+def _best(plan: Plan, budget: float) -> tuple[float, ...] | None:
+    """The optimum under the plan's other limits; None if its least rows are not affordable."""
+    try:
+        return optimal(
+            plan.needs.b, plan.row_costs, budget, existing=plan.existing, minimum=plan.minimum,
+            seconds=plan.run_seconds, deadline=plan.deadline, cores=plan.cores,
+        )  # fmt: skip
+    except ValueError:  # the plan's own arguments are sound: the budget is too small
+        return None
+
+
+def _draw_rows(ax: Axes, plan: Plan, path: _Path) -> None:
+    spent = plan.budget or plan.cost
+    for level, count in enumerate(plan.n):
+        style = line_style(level)
+        ax.plot(path.budget, [n[level] for n in path.n], label=f"level {level}", **style)
+        if spent > 0:  # else there is no place for it on a logarithmic axis
+            ax.plot([spent], [count], "o", color=style["color"])
+    if spent > 0:
+        ax.axvline(spent, color="0.6", linewidth=0.8, zorder=0)
+    unit = f" ({plan.cost_unit})" if plan.cost_unit else ""
+    ax.set(xscale="log", yscale="log", xlabel=f"budget{unit}", ylabel="rows of a level")
+    ax.legend(frameon=False, fontsize="small")
+
+
+def _draw_expected(ax: Axes, plan: Plan, path: _Path) -> None:
+    """Errors on the left axis, on the right one how many runs of level L alone are as good."""
+    top, single = len(plan.n) - 1, plan.needs.single
+    rows = np.asarray([n[-1] for n in path.n])
+    error = _above_zero(path.error)
+    alone = _above_zero(single * plan.costs[-1] / np.asarray(path.total))
+    ax.plot(rows, error, label="error of the plan", **line_style(0))
+    ax.plot(rows, alone, label=f"error of level {top} alone, same cost", **line_style(1))
+    ax.plot([plan.n[-1]], [plan.error], "o", color=line_style(0)["color"])
+    ax.axvline(plan.n[-1], color="0.6", linewidth=0.8, zorder=0)
+    unit = f" ({plan.needs.unit})" if plan.needs.unit else ""
+    ax.set(xscale="log", yscale="log", xlabel=f"rows of level {top}", ylabel=f"error{unit}")
+    _plain_ticks(ax, rows)
+    _draw_factor(ax, plan, rows, single / error / rows)
+    ax.legend(frameon=False, fontsize="small")
+
+
+def _draw_factor(ax: Axes, plan: Plan, rows: Array, factor: Array) -> None:
+    top, style = len(plan.n) - 1, line_style(2)
+    twin = ax.twinx()
+    twin.plot(rows, factor, **style)
+    twin.plot([plan.n[-1]], [plan.factor], "o", color=style["color"])
+    highest = np.nanmax([*factor, plan.factor, 1.0])
+    twin.set_ylim(0, 1.2 * highest if np.isfinite(highest) else None)
+    twin.set_ylabel(f"equivalent runs of level {top} alone / rows", color=style["color"])
+    ax.plot([], [], label="factor (right axis)", **style)  # one legend for both axes
+
+
+def _plain_ticks(ax: Axes, values: Array) -> None:
+    """Numbers rather than powers of ten, for less than two decades."""
+    if values.size and values.max() < 100 * values.min():
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _above_zero(values: Any) -> Array:
+    """`values` with gaps where a logarithmic axis has no place for them."""
+    array = np.asarray(values, dtype=float)
+    return np.where(array > 0, array, np.nan)
+
+
+def _two_axes(axes: Any) -> Sequence[Axes]:
+    if axes is None:
+        figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+        return list(figure.subplots(1, 2))
+    pair = list(np.ravel(np.asarray(axes, dtype=object)))
+    if len(pair) != 2 or not all(isinstance(ax, Axes) for ax in pair):
+        raise ValueError(
+            f"axes must be two matplotlib Axes; got {len(pair)} of "
+            f"{type(pair[0]).__name__ if pair else 'none'}. Make them with figure.subplots(1, 2)."
+        )
+    return pair
