@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -106,8 +107,11 @@ class Advice:
 
     def _outlook(self) -> str:
         """What comes next."""
-        first = "Mend what the doctor calls a fault before you spend. Then:"
-        head = first if self.faults else "Next:"
+        head = "Next:"
+        if self.problem is not None:
+            return "Mend what the doctor calls a fault, and plan again."
+        if self.faults:
+            head = "Mend what the doctor calls a fault, and plan again before you spend. Then:"
         return "\n".join([head, *(f"    {line}" for line in self.next)])
 
 
@@ -155,7 +159,8 @@ def advise(study: Study, wishes: Wishes, *, progress: bool = False) -> Advice:
         choice = pilot.choose_levels(
             plan.budget, strategy=study.strategy, kind=own.kind, seed=study.seed
         )
-    advice = Advice(study, pilot, plan, problem, around, choice, _next(study, plan))
+    lines = _next(study, plan) if problem is None else ()
+    advice = Advice(study, pilot, plan, problem, around, choice, lines)
     advice.path.parent.mkdir(parents=True, exist_ok=True)
     advice.path.write_text(advice.to_json() + "\n", encoding="utf-8")
     return advice
@@ -192,7 +197,7 @@ def _around(study: Study, pilot: Pilot, wishes: Wishes, budgets: Sequence[float]
         return None
     rows: list[dict[str, Any]] = []
     for budget in budgets:
-        row: dict[str, Any] = {"budget": budget}
+        row: dict[str, Any] = {"budget": _short(budget)}
         try:
             plan = study.allocate(
                 pilot, budget=budget, deadline=wishes.deadline, cores=wishes.cores
@@ -204,8 +209,8 @@ def _around(study: Study, pilot: Pilot, wishes: Wishes, budgets: Sequence[float]
             row
             | {
                 "n": ", ".join(f"{count:,}" for count in plan.n),
-                "cost": plan.cost,
-                "as good as": plan.single_n,
+                "cost": _short(plan.cost),
+                "as good as": _short(plan.single_n),
                 "per top run": plan.factor,
                 "per cost": plan.cost_factor,
             }
@@ -218,6 +223,11 @@ def _around(study: Study, pilot: Pilot, wishes: Wishes, budgets: Sequence[float]
             "plan; per cost: over those that the same money buys.",
         ),
     )
+
+
+def _short(value: float) -> float:
+    """Whole where that loses nothing to speak of: tables then show all digits."""
+    return round(value) if 100 <= value < math.inf else value
 
 
 def _next(study: Study, plan: Plan | None) -> tuple[str, ...]:
