@@ -83,41 +83,50 @@ def _draw_rows(ax: Axes, plan: Plan, path: _Path) -> None:
         ax.axvline(spent, color="0.6", linewidth=0.8, zorder=0)
     unit = f" ({plan.cost_unit})" if plan.cost_unit else ""
     ax.set(xscale="log", yscale="log", xlabel=f"budget{unit}", ylabel="rows of a level")
-    ax.legend(frameon=False, fontsize="small")
+    _legend(ax)
 
 
 def _draw_expected(ax: Axes, plan: Plan, path: _Path) -> None:
     """Errors on the left axis, on the right one how many runs of level L alone are as good."""
-    top, single = len(plan.n) - 1, plan.needs.single
+    top = len(plan.n) - 1
     rows = np.asarray([n[-1] for n in path.n])
+    costs = np.asarray(path.total)
+    x, mark, label = rows, float(plan.n[-1]), f"rows of level {top}"
+    if rows.max() < 1.01 * rows.min():  # held by the minimum: all would lie on one vertical line
+        x, mark, label = costs, plan.total_cost, "cost of all rows"
     error = _above_zero(path.error)
-    alone = _above_zero(single * plan.costs[-1] / np.asarray(path.total))
-    ax.plot(rows, error, label="error of the plan", **line_style(0))
-    ax.plot(rows, alone, label=f"error of level {top} alone, same cost", **line_style(1))
-    ax.plot([plan.n[-1]], [plan.error], "o", color=line_style(0)["color"])
-    ax.axvline(plan.n[-1], color="0.6", linewidth=0.8, zorder=0)
+    alone = _above_zero(plan.needs.single * plan.costs[-1] / costs)
+    ax.plot(x, error, label="error of the plan", **line_style(0))
+    ax.plot(x, alone, label=f"error of level {top} alone, same cost", **line_style(1))
+    ax.plot([mark], [plan.error], "o", color=line_style(0)["color"])
+    ax.axvline(mark, color="0.6", linewidth=0.8, zorder=0)
     unit = f" ({plan.needs.unit})" if plan.needs.unit else ""
-    ax.set(xscale="log", yscale="log", xlabel=f"rows of level {top}", ylabel=f"error{unit}")
-    _plain_ticks(ax, rows)
-    _draw_factor(ax, plan, rows, single / error / rows)
-    ax.legend(frameon=False, fontsize="small")
+    ax.set(xscale="log", yscale="log", xlabel=label, ylabel=f"error{unit}")
+    _plain_ticks(ax, x)
+    _draw_factor(ax, plan, (x, plan.needs.single / error / rows), mark)
+    _legend(ax)
 
 
-def _draw_factor(ax: Axes, plan: Plan, rows: Array, factor: Array) -> None:
+def _draw_factor(ax: Axes, plan: Plan, curve: tuple[Array, Array], mark: float) -> None:
     top, style = len(plan.n) - 1, line_style(2)
     twin = ax.twinx()
-    twin.plot(rows, factor, **style)
-    twin.plot([plan.n[-1]], [plan.factor], "o", color=style["color"])
-    highest = np.nanmax([*factor, plan.factor, 1.0])
-    twin.set_ylim(0, 1.2 * highest if np.isfinite(highest) else None)
+    twin.plot(*curve, **style)
+    twin.plot([mark], [plan.factor], "o", color=style["color"])
+    known = [f for f in (*curve[1], plan.factor) if np.isfinite(f)]
+    twin.set_ylim(0, 1.2 * max(known, default=1.0) or 1.0)
     twin.set_ylabel(f"equivalent runs of level {top} alone / rows", color=style["color"])
     ax.plot([], [], label="factor (right axis)", **style)  # one legend for both axes
+
+
+def _legend(ax: Axes) -> None:
+    """Above the panel, where no curve runs through it."""
+    ax.legend(frameon=False, fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
 def _plain_ticks(ax: Axes, values: Array) -> None:
     """Numbers rather than powers of ten, for less than two decades."""
     if values.size and values.max() < 100 * values.min():
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
 

@@ -158,7 +158,8 @@ def _binding(plan: Plan, *, spending: bool) -> Iterator[str]:
     if idle:
         yield f"{_levels(idle)}: nothing is gained there, so no more than the least number of rows."
     if held:
-        yield f"{_levels(held)}: held up by the minimum{_without_minimum(plan) if spending else ''}."
+        without = _without_minimum(plan) if spending else ""
+        yield f"{_levels(held)}: held up by the minimum{without}."
     if rich:
         yield f"{_levels(rich)}: no new rows, for what exists is enough beside the other levels."
 
