@@ -80,6 +80,10 @@ class GaussianProcesses:
         variance = epistemic.clamp(min=0.0) + noise(self.hyper, design.noise)
         return mean * self.scale + self.location, variance.sqrt() * self.scale
 
+    def noise_variance(self, design: Design) -> Tensor:
+        """Variance of a new target's noise alone, `(B, m)`."""
+        return noise(self.hyper, design.double().noise) * self.scale.square()
+
     def leave_one_out(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each training row given the others, each `(B, n)`.
 

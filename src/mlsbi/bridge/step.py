@@ -74,6 +74,14 @@ class Step:
         within = deviation.square().mean(1) * self.factor.unsqueeze(1).float().square()
         return mean.mean(1), (within + mean.var(1, correction=0)).sqrt()
 
+    def noise_variance(self, inputs: Inputs) -> Tensor:
+        """Variance of x_l about its mean, without what is not known of the mean, `(k, N, D)`."""
+        every = inputs.map(lambda t: t.repeat_interleave(self.variants, 0))
+        outputs = self.factor.shape[1]
+        noise = self.processes.noise_variance(every.design(outputs))
+        noise = noise.unflatten(0, (-1, self.variants, outputs)).mean(1).transpose(1, 2)
+        return torch.where(self.copied, 0.0, noise * self.factor.double().square().unsqueeze(1))
+
     def _each(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Prediction of each variant at rows of its own, `(k V, N, D)`."""
         outputs = self.factor.shape[1]

@@ -1,8 +1,12 @@
-"""What a coarse run tells of the finer one: held-out figures from a few coupled columns.
+"""What a coarse run tells of the finer one, and what it takes to learn it: from a few columns.
 
-For each pair of levels two emulators of x_l are fitted in folds, one that sees theta alone and one
-that sees the coarse run too: the bridge's own Gaussian processes, as what they can and cannot
-explain is what a fit by the default strategy can and cannot learn.
+For each pair of levels emulators of x_l are fitted in folds, one that sees theta alone and one that
+sees the coarse run too: the bridge's own Gaussian processes, as what they can and cannot explain is
+what a fit by the default strategy can and cannot learn.
+
+An emulator from n rows whose mean is uncertain by the variance e, where the run itself scatters by
+the variance s about its mean, loses 1/2 log(1 + e/s) nats of log density; e falls as 1/n, so that
+n/2 log(1 + e/s), measured once, tells the loss at any other n.
 """
 
 from __future__ import annotations
@@ -15,25 +19,31 @@ from torch import Tensor
 
 from mlsbi._random import make_generator
 from mlsbi.bridge.inputs import Inputs
-from mlsbi.bridge.step import Step, fit_step
+from mlsbi.bridge.step import fit_step
 from mlsbi.estimators.transforms import Standardise, robust_location_scale
 from mlsbi.prior import Prior
 
 __all__ = ["Coupled", "PairGain", "explain_pair"]
 
 _FOLDS = 5
-_OUTPUTS = 6  # more than so many numbers in x are replaced by so many principal components
-_FAR = 6.0  # standard deviations that one row's surprise is counted for
+_OUTPUTS = 6  # more numbers than that in x are replaced by as many principal components
+_FAR = 6.0  # standard deviations that one row's surprise counts for at most
 _MOST_ROWS = 200
+_LEAST_NOISE = 1e-3  # of the variance: no fit resolves what is finer
+_NOISE_NEED = 2.0  # nats x rows that the width and shape of one output's noise take
 
 
 class Coupled(Protocol):
     """Columns, as `mlsbi.planning.columns.Columns`."""
 
-    theta: Tensor
-    x: tuple[Tensor, ...]
-    ok: Tensor
-    twins: Tensor
+    @property
+    def theta(self) -> Tensor: ...  # noqa: D102
+    @property
+    def x(self) -> tuple[Tensor, ...]: ...  # noqa: D102
+    @property
+    def ok(self) -> Tensor: ...  # noqa: D102
+    @property
+    def twins(self) -> Tensor: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,13 @@ class PairGain:
         information: Share of the variance of the coarse run that theta explains, mean over outputs.
         agreement: Share of the variance of x_l that the coarse run and theta explain together.
         theta_alone: Share that theta alone explains.
+        reach: Share of what x_l scatters about its mean given theta that the coarse run explains,
+            mean over outputs.
+        told: Nats that theta tells of a run of level l, by the emulator that sees theta alone.
+        step_need: The step from the coarse run and theta to x_l loses `step_need / n` nats with n
+            pairs.
+        coarse_need: What an emulator of the coarse run makes the finer one lose, likewise.
+        alone_need: What an emulator of x_l from theta alone loses, likewise.
     """
 
     level: int
@@ -58,6 +75,33 @@ class PairGain:
     information: float
     agreement: float
     theta_alone: float
+    reach: float = 0.0
+    told: float = 0.0
+    step_need: float = 0.0
+    coarse_need: float = 0.0
+    alone_need: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Emulator:
+    """An emulator's figures on the rows that each member did not see.
+
+    Attributes:
+        log_density: Of each row and output, `(n, D)`.
+        wrong: Errors of the mean, `(n, D)`.
+        unsure: Variance of the mean, `(D,)`.
+        noise: Variance of a run about its mean, `(D,)`.
+    """
+
+    log_density: Tensor
+    wrong: Tensor
+    unsure: Tensor
+    noise: Tensor
+
+    def explains(self, target: Tensor) -> float:
+        """Share of the target's variance."""
+        spread = target.double().var(0, correction=0).clamp(min=1e-12)
+        return float((1 - self.wrong.square().mean(0) / spread).clamp(0, 1).mean())
 
 
 def explain_pair(columns: Coupled, prior: Prior, level: int, coarse: int) -> PairGain | None:
@@ -74,47 +118,77 @@ def explain_pair(columns: Coupled, prior: Prior, level: int, coarse: int) -> Pai
     """
     both = columns.ok[level] & columns.ok[coarse]
     rows = both.nonzero().flatten()[:_MOST_ROWS]
-    fine, low = (columns.x[i][rows].flatten(1) for i in (level, coarse))
     if columns.x[level].shape[1:] != columns.x[coarse].shape[1:] or len(rows) < 2 * _FOLDS:
         return None
-    fine, low = _reduced(fine, low)
+    fine, low = _reduced(*(columns.x[i][rows].flatten(1) for i in (level, coarse)))
     train = _folds(len(both), columns.twins)[:, rows]
-    theta = _covariate(columns.theta[rows], prior)
-
-    def fitted(target: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor]:
-        inputs = Inputs(theta, given)
-        step = fit_step(target, inputs, train, level=level, seed=0, variants=1)
-        return _held_out(step, target, inputs, train)
-
-    alone, wrong_alone = fitted(fine, None)
-    together, wrong_together = fitted(fine, low)
-    _, wrong_low = fitted(low, None)
-    gain = together - alone
+    theta = Inputs(_covariate(columns.theta[rows], prior))
+    alone = _emulator(fine, theta, train)
+    below = _emulator(low, theta, train)
+    step = _emulator(fine, Inputs(theta.covariate, low), train)
+    twins = _among(columns.twins, rows)
+    scatter, scatter_low = _scatter(fine, twins, alone), _scatter(low, twins, below)
+    reach = (1 - step.noise / scatter).clamp(0, 1)
+    gain = (step.log_density - alone.log_density).sum(1)
+    marginal = -0.5 - fine.double().std(0).clamp(min=1e-6).log()
+    n = float(train.sum(1).double().mean())
     return PairGain(
         level,
         coarse,
         nats=float(gain.mean()),
         error=float(gain.std() / len(gain) ** 0.5),
-        information=_explained(wrong_low, low),
-        agreement=_explained(wrong_together, fine),
-        theta_alone=_explained(wrong_alone, fine),
+        information=below.explains(low),
+        agreement=step.explains(fine),
+        theta_alone=alone.explains(fine),
+        reach=float(reach.mean()),
+        told=float((alone.log_density.mean(0) - marginal).clamp(min=0).sum()),
+        step_need=_need(step.unsure / scatter, n),
+        coarse_need=_need(below.unsure / scatter_low, n, reach),
+        alone_need=_need(alone.unsure / scatter, n),
     )
 
 
-def _held_out(step: Step, target: Tensor, inputs: Inputs, train: Tensor) -> tuple[Tensor, Tensor]:
-    """Log density of each row under the member that did not see it, `(n,)`, and its errors."""
-    mean, deviation = step.moments(inputs.expand(len(train)))
+def _need(unsure: Tensor, n: float, weight: Tensor | None = None) -> float:
+    """Nats x rows that the outputs lose together."""
+    each = n / 2 * torch.log1p(unsure) + _NOISE_NEED
+    return float((each if weight is None else each * weight).sum())
+
+
+def _emulator(target: Tensor, inputs: Inputs, train: Tensor) -> _Emulator:
+    """Fit in folds and look at what each fold's rows show."""
+    step = fit_step(target, inputs, train, level=0, seed=0, variants=1)
+    every = inputs.expand(len(train))
+    mean, deviation = step.moments(every)
     member, row = (~train).nonzero(as_tuple=True)
-    wrong = (target[row] - mean[member, row]).double()
-    sd = deviation[member, row].double().clamp(min=1e-6)
-    log_density = (-0.5 * (wrong / sd).clamp(-_FAR, _FAR).square() - sd.log()).sum(1)
     order = row.argsort()
-    return log_density[order], wrong[order]
+    member, row = member[order], row[order]
+    variance = deviation[member, row].double().square().clamp(min=1e-12)
+    wrong = (target[row] - mean[member, row]).double()
+    surprise = (wrong.square() / variance).clamp(max=_FAR**2)
+    noise = step.noise_variance(every)[member, row].clamp(max=variance)
+    return _Emulator(
+        log_density=-0.5 * (surprise + variance.log()),
+        wrong=wrong,
+        unsure=(variance - noise).mean(0),
+        noise=noise.mean(0),
+    )
 
 
-def _explained(wrong: Tensor, target: Tensor) -> float:
-    spread = target.double().var(0, correction=0).clamp(min=1e-12)
-    return float((1 - wrong.square().mean(0) / spread).clamp(0, 1).mean())
+def _scatter(x: Tensor, twins: Tensor, emulator: _Emulator) -> Tensor:
+    """Variance of x about its mean given theta, `(D,)`: by twins; with few of them, emulated."""
+    spread = x.double().var(0).clamp(min=1e-12)
+    found = emulator.noise
+    if len(twins) >= 4:
+        found = (x[twins[:, 0]] - x[twins[:, 1]]).double().square().mean(0) / 2
+    return torch.maximum(found, _LEAST_NOISE * spread)
+
+
+def _among(twins: Tensor, rows: Tensor) -> Tensor:
+    """Twins as places in `rows`, those that are both there, `(r, 2)`."""
+    place = torch.full((int(max(rows.max(), twins.max() if len(twins) else 0)) + 1,), -1)
+    place[rows] = torch.arange(len(rows))
+    found = place[twins]
+    return found[(found >= 0).all(1)] if len(twins) else twins
 
 
 def _reduced(fine: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
