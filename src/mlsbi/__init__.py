@@ -19,6 +19,7 @@ from mlsbi.hierarchy import Hierarchy, Level
 from mlsbi.history import History, Status
 from mlsbi.options import Training
 from mlsbi.planning.pilot import pilot
+from mlsbi.planning.plan import Plan
 from mlsbi.prior import Prior
 from mlsbi.results import LikelihoodFit, PosteriorFit
 from mlsbi.simulate import CommandLevel, LocalProcesses, export_runs, import_runs, simulate
@@ -61,6 +62,7 @@ __all__ = [
     "LocalProcesses",
     "Multilevel",
     "MultilevelData",
+    "Plan",
     "Pooled",
     "PosteriorFit",
     "Prior",
