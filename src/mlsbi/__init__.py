@@ -18,6 +18,7 @@ from mlsbi.fit_io import load_fit
 from mlsbi.hierarchy import Hierarchy, Level
 from mlsbi.history import History, Status
 from mlsbi.options import Training
+from mlsbi.planning.infer import infer
 from mlsbi.planning.pilot import pilot
 from mlsbi.planning.plan import Plan
 from mlsbi.prior import Prior
@@ -76,6 +77,7 @@ __all__ = [
     "fit_likelihood",
     "fit_posterior",
     "import_runs",
+    "infer",
     "load_fit",
     "metrics",
     "pilot",
