@@ -84,15 +84,26 @@ class Campaign:
         pool: Pool,
         policy: Policy,
         report: Report,
+        shapes: Sequence[tuple[int, ...]] | None = None,
     ) -> None:
-        """Put the parts together; `run` does the work."""
+        """Put the parts together; `run` does the work.
+
+        Args:
+            hierarchy: The simulators, prior and noise.
+            counts: Rows of each level that are wanted; 0 is a level with nothing to do.
+            sink: Where outcomes go.
+            pool: What runs tasks.
+            policy: What failures mean.
+            report: Where progress goes.
+            shapes: Event shape that each level must have, where other runs say it.
+        """
         self._hierarchy, self._counts = hierarchy, counts
         self._sink, self._pool, self._policy, self._report = sink, pool, policy, report
         self._flying: dict[Future[list[Outcome]], Task] = {}
         self._again: deque[Task] = deque()
         self._suspects: deque[Task] = deque()  # single rows, run when all else is done
         self._lost: dict[tuple[int, bytes], int] = {}
-        self._shapes = EventShapes(sink, counts)
+        self._shapes = EventShapes(sink, counts, shapes)
         self._start()
 
     def _start(self, taken: Sequence[Task] = ()) -> None:
@@ -108,6 +119,7 @@ class Campaign:
 
         Raises:
             RuntimeError: If rows failed and the policy says so, or workers are lost for good.
+            ValueError: If they failed as their outputs have not the event shape they must have.
         """
         flying = self._flying
         try:
@@ -125,6 +137,9 @@ class Campaign:
                     self._finish(error)
             finally:
                 self._rescue()
+            contradicted = self._shapes.contradicted()
+            if contradicted is not None:
+                raise messages.other_shape(*contradicted, self._policy) from error
             raise
         except BaseException:
             self._rescue()

@@ -17,6 +17,7 @@ __all__ = [
     "RowsFailedError",
     "executor_broken",
     "killed",
+    "other_shape",
     "row_failed",
     "too_many",
     "worker_failed",
@@ -70,6 +71,16 @@ def too_many(
         f"{policy.max_failed:g} allows.{last} Failed runs are left out, which biases the posterior "
         "where failure depends on theta: correct the simulator or narrow the prior, or pass a "
         f"larger max_failed.{_kept(policy)}"
+    )
+
+
+def other_shape(
+    simulator: int, expected: tuple[int, ...], found: tuple[int, ...], policy: Policy
+) -> ValueError:
+    """The error of a simulator none of whose runs has the event shape of those there are."""
+    return ValueError(
+        f"extend must have x of event shape {found} at level {simulator}, as the runs of that "
+        f"simulator now; got {expected}. Pass runs of the same simulators.{_kept(policy)}"
     )
 
 

@@ -26,6 +26,7 @@ from mlsbi._random import make_generator
 from mlsbi.data import MultilevelData, from_store
 from mlsbi.hierarchy import Hierarchy
 from mlsbi.simulate._campaign import Campaign, Policy, Sink
+from mlsbi.simulate._extend import check_extend, check_sink, event_shapes, missing
 from mlsbi.simulate._manifest import manifest
 from mlsbi.simulate._memory import MemorySink
 from mlsbi.simulate._pool import Pool, make_pool
@@ -43,6 +44,7 @@ def simulate(
     *,
     seed: int,
     store: str | os.PathLike[str] | None = None,
+    extend: MultilevelData | None = None,
     executor: Any = None,
     on_failure: str = "raise",
     timeout: float | None = None,
@@ -66,6 +68,10 @@ def simulate(
         seed: The data depend on nothing else.
         store: A folder, such as `"run.zarr"`. Finished rows are written there as they come, and
             the same call continues where it stopped. With a larger `n` it adds rows.
+        extend: Runs that are there already, such as a pilot's. They count towards `n`, come first
+            in what is returned, and stay where they are: only rows that are missing are run, from
+            row 0 of this seed on, and `store` holds these alone. All of them are kept where there
+            are more than `n`.
         executor: None to run in this process; a number of local processes, or
             `mlsbi.LocalProcesses`; any `concurrent.futures.Executor` (MPI, loky); a Dask client.
         on_failure: What it means that a run raises, returns NaN, infinite values or a wrong shape,
@@ -76,7 +82,8 @@ def simulate(
             this process cannot be stopped, so with a timeout they get one of their own.
         retries: How often a row is run again whose process died, and a task whose worker was lost,
             whatever `on_failure` says: machines fail, too.
-        max_failed: Share of a level's rows that may fail before that is an error.
+        max_failed: Share of a level's rows that may fail before that is an error; of those that are
+            run.
         retry_failed: Run rows again that failed in an earlier call; needs `store`.
         isolate: Whether simulators run in processes of their own, which may hang or die without
             harm. By default they do with an executor, and with a timeout.
@@ -91,8 +98,9 @@ def simulate(
     Raises:
         TypeError: If an argument has the wrong type, or cannot be pickled where that is needed.
         ValueError: If `n` has not one entry a level, an entry is less than 1, an option or the
-            seed is out of range, the noise is not drawn from its generator, or the store belongs
-            to another hierarchy, prior or seed.
+            seed is out of range, the noise is not drawn from its generator, the store belongs
+            to another hierarchy, prior or seed, or the runs in `extend` do: their levels, prior,
+            costs or event shapes differ, or rows of this seed are among them.
         RuntimeError: If a run failed (`on_failure="raise"`) or too many did; if another process
             works on the store, or it cannot be written. Finished rows stay in the store.
     """
@@ -101,10 +109,7 @@ def simulate(
     seed = check_seed(seed)
     rules = _check_rules(on_failure, timeout, retries)
     max_failed = _check_share(max_failed)
-    for name, value in (
-        ("retry_failed", retry_failed), ("allow_changes", allow_changes), ("progress", progress),
-    ):  # fmt: skip
-        check_type(value, bool, name=name, remedy="Pass True or False.")
+    _check_flags(retry_failed=retry_failed, allow_changes=allow_changes, progress=progress)
     if isolate is not None:
         check_type(isolate, bool, name="isolate", remedy="Pass True, False or None.")
     if retry_failed and store is None:
@@ -112,19 +117,25 @@ def simulate(
             "retry_failed must be False without a store; got True. Failures of earlier calls are "
             "known from their store: pass store=."
         )
+    earlier = check_extend(extend, hierarchy)
+    counts = missing(earlier, counts, seed)
+    shapes = event_shapes(earlier)
     _check_draws(hierarchy, seed)
     pool = make_pool(executor, hierarchy, seed, rules, isolate=isolate)
     policy = Policy(rules.stop, max_failed, rules.retries, seed, kept=store is not None)
     if store is None:
         memory = MemorySink(hierarchy, counts)
-        _run(hierarchy, counts, memory, pool, policy, progress=progress)
-        return memory.data(hierarchy, seed)
-    path = as_folder(store)
-    with open_store(path, hierarchy, counts, seed, allow_changes=allow_changes) as sink:
-        if retry_failed or rules.stop:
-            _reopen(sink, counts)
-        _run(hierarchy, counts, sink, pool, policy, progress=progress)
-    return from_store(read_store(path), prior=hierarchy.prior, n=counts)
+        _run(hierarchy, counts, memory, pool, policy, progress=progress, shapes=shapes)
+        data = memory.data(hierarchy, seed, events=shapes)
+    else:
+        path = as_folder(store)
+        with open_store(path, hierarchy, counts, seed, allow_changes=allow_changes) as sink:
+            check_sink(earlier, sink)
+            if retry_failed or rules.stop:
+                _reopen(sink, counts)
+            _run(hierarchy, counts, sink, pool, policy, progress=progress, shapes=shapes)
+        data = from_store(read_store(path), prior=hierarchy.prior, n=counts, events=shapes)
+    return data if earlier is None else earlier.joined(data)
 
 
 def _run(
@@ -135,19 +146,22 @@ def _run(
     policy: Policy,
     *,
     progress: bool,
+    shapes: Sequence[tuple[int, ...]] | None,
 ) -> None:
+    """Run the campaign; `shapes` are those of the runs that it adds to, None if there are none."""
     status = [sink.status(level)[:count] for level, count in enumerate(counts)]
     done = [int((of_level != PENDING).sum()) for of_level in status]
     with (
         closing(pool),
         campaign_progress(counts, done, hierarchy.costs, enabled=progress) as report,
     ):
-        Campaign(hierarchy, counts, sink, pool, policy, report).run()
+        Campaign(hierarchy, counts, sink, pool, policy, report, shapes).run()
     failed = tuple(int((of_level == FAILED).sum()) for of_level in status)
     for level, (number, count) in enumerate(zip(failed, counts, strict=True)):
-        if number == count:
+        if 0 < number == count:
+            nothing = "there are no data" if shapes is None else "nothing was added"
             raise RuntimeError(
-                f"all {count} runs of level {level} failed, so that there are no data. Correct the "
+                f"all {count} runs of level {level} failed, so that {nothing}. Correct the "
                 "simulator; with a store, pass retry_failed=True then."
             )
     if any(failed):
@@ -178,6 +192,11 @@ def _reopen(sink: Sink, counts: Sequence[int]) -> None:
         rows = np.flatnonzero(sink.status(level)[:count] == FAILED)
         if len(rows):
             sink.reopen(level, rows)
+
+
+def _check_flags(**flags: Any) -> None:
+    for name, value in flags.items():
+        check_type(value, bool, name=name, remedy="Pass True or False.")
 
 
 def _check_rules(on_failure: Any, timeout: Any, retries: Any) -> Rules:
