@@ -265,19 +265,16 @@ def dependence(level: LevelView, theta: Tensor, other: LevelView | None) -> tupl
     rows = ok.nonzero().flatten()[:_MOST_ROWS]
     z = _few_outputs(_unit(level.z[rows]))
     basis = basis_of_theta(theta[rows])
-    target = None if other is None else _gram(_unit(other.z[rows]))
     generator = make_generator(0, "doctor", "rows")
     orders = [torch.arange(len(rows))]
     orders += [torch.randperm(len(rows), generator=generator) for _ in range(_PERMUTATIONS)]
-    told, linked = [], []
-    gram = _gram(z)
-    for order in orders:
-        explained = (basis[order].mT @ z).square().sum(0)
-        told.append(torch.stack([explained.sum(), explained.max()]))
-        if target is not None:
-            linked.append((target[order][:, order] * gram).sum())
-    of_theta = _best(torch.stack(told, dim=1))
-    return of_theta, _best(torch.stack(linked).unsqueeze(0)) if linked else 1.0
+    explained = [(basis[order].mT @ z).square().sum(0) for order in orders]
+    of_theta = _best(torch.stack([torch.stack([e.sum(), e.max()]) for e in explained], dim=1))
+    if other is None:
+        return of_theta, 1.0
+    gram, target = (v @ v.mT for v in (z, _few_outputs(_unit(other.z[rows]))))
+    linked = [(target[order][:, order] * gram).sum() for order in orders]
+    return of_theta, _best(torch.stack(linked).unsqueeze(0))
 
 
 def _unit(z: Tensor) -> Tensor:
@@ -291,7 +288,3 @@ def _few_outputs(z: Tensor) -> Tensor:
     if z.shape[1] <= _MOST_OUTPUTS:
         return z
     return z[:, torch.linspace(0, z.shape[1] - 1, _MOST_OUTPUTS).round().long()]
-
-
-def _gram(z: Tensor) -> Tensor:
-    return z @ z.mT

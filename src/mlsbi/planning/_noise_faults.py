@@ -23,6 +23,7 @@ _LIKELY = 0.1  # the same where the correlation is strong besides
 _STRONG = 0.6
 _HINT = 0.3  # the same for twins, and the least correlation, where all columns show the link
 _MINOR = 0.05  # a level's own part of its noise below which it does no harm
+_ENOUGH = 32  # columns from which a level that shows nothing counts as one that tells nothing
 _INFORMED = 0.1  # share of a level's variance that theta explains, held out
 
 _SEED_ROW = "rng = np.random.default_rng(seed) as the first line of a simulator that runs by row"
@@ -201,15 +202,14 @@ def _uncoupled(case: Case, level: int, link: NoiseLink) -> Finding:
 
 def tells_nothing(case: Case, level: int) -> bool:
     """Whether a level below L knows nothing of theta, nor of the level above it."""
-    view = case.view(level)
     above = level + 1 if case.alike(level, level + 1) and case.sees(level, level + 1) else None
-    other = None if above is None else case.view(above)
-    p_theta, p_other = dependence(view, case.columns.theta, other)
-    if min(p_theta, p_other) < _TELLS:
+    if int(case.view(level).ok.sum()) < _ENOUGH:
         return False
-    if above is not None:
-        link = _link(case, above)
-        if link is not None and min(link.p, link.p_any) < _TELLS:
-            return False
+    link = None if above is None else _link(case, above)
+    if link is not None and min(link.p, link.p_any) < _TELLS:
+        return False
+    other = None if above is None else case.view(above)
+    if min(dependence(case.view(level), case.columns.theta, other)) < _TELLS:
+        return False
     gains = [gain for (_, coarse), gain in case.gains.items() if coarse == level]
     return all(g.nats < 2 * g.error and g.information < _INFORMED for g in gains)
