@@ -9,39 +9,60 @@ kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mlsbi.planning._waterfill import Counts, Problem, least_cost, least_error
 
-__all__ = ["SPLITS", "fill_up", "rounded_costs", "rounded_errors"]
+__all__ = ["exchanged", "rounded_costs", "rounded_errors"]
 
-SPLITS = 6  # levels of which both roundings are tried,
+_SPLITS = 6  # levels of which both roundings are tried,
 _FEW = 1000.0  # and only where rows are fewer than this: above, a row more or less is nothing
 _SHRINK = 1e-12  # sums of rounded figures stay within a limit
 
 
-def rounded_errors(problem: Problem, low: Counts, free: Counts, splits: int) -> Iterator[Counts]:
+def rounded_errors(problem: Problem) -> Iterator[Counts]:
     """Whole numbers within the limits: candidates for the least error."""
+    for limit in problem.limits:  # a level dear in money need not be dear in time
+        yield from _split(problem, problem.low, problem.needed, _SPLITS, limit.weights)
+
+
+def _split(
+    problem: Problem, low: Counts, free: Counts, splits: int, weights: Sequence[float]
+) -> Iterator[Counts]:
     real, _ = least_error(problem, low, free)
     if not free:
         yield fill_up(problem, low)
         return
-    dearest = max(free, key=lambda level: problem.limits[0].weights[level])
+    dearest = max(free, key=lambda level: weights[level])
     others = tuple(level for level in free if level != dearest)
     down = max(low[dearest], math.floor(real[dearest] * (1 - _SHRINK)))
     both = splits > 0 and real[dearest] < _FEW and bool(others)
     for count in (down, down + 1) if both else (down,):
         fixed = _with(low, dearest, count)
         if problem.fits(fixed):
-            yield from rounded_errors(problem, fixed, others, splits - both)
+            yield from _split(problem, fixed, others, splits - both, weights)
         elif count == down:  # by rounding alone: the rows are added one by one
             yield fill_up(problem, low)
 
 
-def fill_up(problem: Problem, low: Counts) -> Counts:
-    """Add rows until none fits that would lower the error."""
+def exchanged(problem: Problem, n: Counts) -> Counts:
+    """Give a row of one level for rows of the others, as long as that lowers the error."""
+    best, better = n, n
+    while True:
+        for level in problem.needed:
+            if best[level] > problem.low[level]:
+                fewer = fill_up(problem, _with(best, level, best[level] - 1), but=level)
+                better = min(better, fill_up(problem, fewer), key=problem.error)
+        if better == best:
+            return best
+        best = better
+
+
+def fill_up(problem: Problem, low: Counts, *, but: int | None = None) -> Counts:
+    """Add rows, of all levels `but` one, until none fits that would lower the error."""
     n = low
-    while free := tuple(i for i in problem.needed if problem.fits(_with(n, i, n[i] + 1))):
+    levels = tuple(level for level in problem.needed if level != but)
+    while free := tuple(i for i in levels if problem.fits(_with(n, i, n[i] + 1))):
         real, prices = least_error(problem, n, free)
         grown = tuple(
             max(count, math.floor(more * (1 - _SHRINK)))
@@ -55,10 +76,14 @@ def fill_up(problem: Problem, low: Counts) -> Counts:
     return n
 
 
-def rounded_costs(
-    problem: Problem, low: Counts, free: Counts, error: float, splits: int
-) -> Iterator[Counts]:
+def rounded_costs(problem: Problem, error: float) -> Iterator[Counts]:
     """Whole numbers that reach an error: candidates for the least cost."""
+    return _split_costs(problem, problem.low, problem.needed, _SPLITS, error)
+
+
+def _split_costs(
+    problem: Problem, low: Counts, free: Counts, splits: int, error: float
+) -> Iterator[Counts]:
     weights = problem.limits[0].weights
     real = least_cost(problem, weights, low, free, error)
     if real is None:
@@ -77,7 +102,7 @@ def rounded_costs(
     both = splits > 0 and real[dearest] < _FEW and up > low[dearest]
     for count in (up - 1, up) if both else (up,):
         fixed = _with(low, dearest, count)
-        yield from rounded_costs(problem, fixed, others, error, splits - both)
+        yield from _split_costs(problem, fixed, others, splits - both, error)
 
 
 def _taken_away(problem: Problem, n: Counts, error: float) -> Counts:

@@ -89,7 +89,7 @@ def least_error(problem: Problem, low: Counts, free: Counts) -> tuple[list[float
     ]
     for weights in scaled:
         n = _fill(problem.needs, weights, low, free)
-        if all(_use(n, low, other) <= 1 + _SLACK for other in scaled):
+        if all(_use(n, low, other) <= 1 + _SLACK for other in scaled if other is not weights):
             return n, weights
     return _mixed(problem.needs, scaled, low, free)
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from mlsbi._checks import check_count, check_positive
 from mlsbi.planning._level_input import level_counts, level_numbers, level_seconds
-from mlsbi.planning._rounding import SPLITS, rounded_costs, rounded_errors
+from mlsbi.planning._rounding import exchanged, rounded_costs, rounded_errors
 from mlsbi.planning._waterfill import (
     Limit,
     Problem,
@@ -122,12 +122,13 @@ def integers(
 
     Arguments and errors are those of `optimal`; every level gets at least one row. The dearest
     levels are rounded down and up in turn, the others made optimal for what is left, and rows added
-    where the error falls most for their price until none fits; the best of these wins.
+    where the error falls most for their price until none fits. Of the best of these, rows are
+    exchanged one by one as long as that helps.
     """
     problem = _problem(needs, row_costs, existing, minimum, least=1)
     problem = _limited(problem, budget, seconds=seconds, deadline=deadline, cores=cores)
-    candidates = rounded_errors(problem, problem.low, problem.needed, SPLITS)
-    return min(candidates, key=lambda n: (problem.error(n), _cost(problem, n)))
+    best = min(rounded_errors(problem), key=lambda n: (problem.error(n), _cost(problem, n)))
+    return exchanged(problem, best)
 
 
 def cheapest(
@@ -177,7 +178,7 @@ def cheapest_integers(
     """
     target = check_positive(error, name="error")
     problem = _problem(needs, row_costs, existing, minimum, least=1)
-    candidates = rounded_costs(problem, problem.low, problem.needed, target, SPLITS)
+    candidates = rounded_costs(problem, target)
     return min(candidates, key=lambda n: (_cost(problem, n), problem.error(n)))
 
 
