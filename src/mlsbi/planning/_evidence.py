@@ -42,6 +42,7 @@ _NOISE_LEFT = (
 )
 _DRAWS = 4096  # of signs; fewer where fewer exist
 _PERMUTATIONS = 999
+_AT_ONCE = 50
 _MOST_ROWS = 256
 _MOST_OUTPUTS = 512
 _SAME = 1e-9  # relative: two draws of signs that give the same value are ties
@@ -268,13 +269,16 @@ def dependence(level: LevelView, theta: Tensor, other: LevelView | None) -> tupl
     generator = make_generator(0, "doctor", "rows")
     orders = [torch.arange(len(rows))]
     orders += [torch.randperm(len(rows), generator=generator) for _ in range(_PERMUTATIONS)]
-    explained = [(basis[order].mT @ z).square().sum(0) for order in orders]
-    of_theta = _best(torch.stack([torch.stack([e.sum(), e.max()]) for e in explained], dim=1))
+    blocks = torch.stack(orders).split(_AT_ONCE)
+    explained = torch.cat([(basis[block].mT @ z).square().sum(1) for block in blocks])
+    of_theta = _best(torch.stack([explained.sum(1), explained.amax(1)]))
     if other is None:
         return of_theta, 1.0
     gram, target = (v @ v.mT for v in (z, _few_outputs(_unit(other.z[rows]))))
-    linked = [(target[order][:, order] * gram).sum() for order in orders]
-    return of_theta, _best(torch.stack(linked).unsqueeze(0))
+    linked = [
+        (target[block.unsqueeze(2), block.unsqueeze(1)] * gram).sum((1, 2)) for block in blocks
+    ]
+    return of_theta, _best(torch.cat(linked).unsqueeze(0))
 
 
 def _unit(z: Tensor) -> Tensor:
