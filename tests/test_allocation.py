@@ -136,6 +136,8 @@ def test_closed_form_where_nothing_binds():
         n = optimal(b, k, budget)
         assert n == pytest.approx(budget * np.sqrt(b / k) / np.sqrt(b * k).sum(), rel=REL)
         assert expected_error(b, n) == pytest.approx(np.sqrt(b * k).sum() ** 2 / budget, rel=REL)
+        n = cheapest(b, k, error=0.03)
+        assert n == pytest.approx(np.sqrt(b / k) * np.sqrt(b * k).sum() / 0.03, rel=REL)
 
 
 def test_optimum_by_hand():
@@ -170,7 +172,6 @@ def test_units_do_not_matter(solve):
     for index in range(40):
         b, costs, budget, more = instance(index)
         n = solve(b, costs, budget, **more)
-        # Powers of two, so that no sum is rounded differently.
         assert solve([v * 2**9 for v in b], costs, budget, **more) == pytest.approx(n, rel=REL)
         other = solve(b, [k * 2**-7 for k in costs], budget * 2**-7, **more)
         assert other == pytest.approx(n, rel=REL)
@@ -311,15 +312,6 @@ def test_cheapest_is_the_inverse_of_optimal():
         assert back == pytest.approx(n, rel=1e-9)
 
 
-def test_cheapest_in_closed_form():
-    for index in range(50):
-        b, costs, _, _ = instance(index)
-        b, k = np.asarray(b), np.asarray(costs)
-        n = cheapest(b, k, error=0.03)
-        assert n == pytest.approx(np.sqrt(b / k) * np.sqrt(b * k).sum() / 0.03, rel=REL)
-        assert expected_error(b, n) == pytest.approx(0.03, rel=REL)
-
-
 def test_cheapest_integers_reach_the_error_and_no_row_can_go():
     for index in range(150):
         b, costs, budget, more = instance(index)
@@ -370,7 +362,6 @@ TIME = {"seconds": (1.0, 40.0), "deadline": 500.0}
         ({"row_costs": (0.0, 1.0)}, ValueError, ("row_costs[0]", "positive", "0.0")),
         ({"budget": None}, ValueError, ("budget or deadline", "neither", "budget=")),
         ({"budget": -1}, ValueError, ("budget", "zero or positive", "-1")),
-        ({"budget": "much"}, TypeError, ("budget", "str")),
         ({"budget": 41.5}, ValueError, ("budget", "(1, 1)", "42", "41.5", "Raise it")),
         ({"minimum": 30}, ValueError, ("budget", "(30, 30)", "1260", "lower minimum")),
         ({"minimum": (1, 2, 3)}, ValueError, ("minimum", "2", "got 3")),
@@ -380,7 +371,6 @@ TIME = {"seconds": (1.0, 40.0), "deadline": 500.0}
         (TIME | {"seconds": (1.0, None)}, ValueError, ("seconds", "None")),
         (TIME | {"seconds": (1.0, 0.0)}, ValueError, ("seconds[1]", "positive")),
         (TIME | {"deadline": 40.0}, ValueError, ("deadline", "level 1", "41", "40", "cores")),
-        (TIME | {"deadline": 0}, ValueError, ("deadline", "positive")),
         (TIME | {"cores": 0}, ValueError, ("cores", "at least 1")),
         (TIME | {"minimum": 20}, ValueError, ("deadline", "(20, 20)", "840", "2 cores")),
     ],

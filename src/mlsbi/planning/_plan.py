@@ -1,9 +1,10 @@
 """What a plan is: rows of each level, their cost, and what to expect of them.
 
-    error(n) = sum_l b_l / n_l,  n_eq = single / error(n)
+    error(n) = sum_l b_l / n_l
 
-n_eq runs of level L alone are expected to be as good as the plan: n_eq / n_L times as many as it
-has, at n_eq C_L / sum_l n_l k_l times its cost, k_l = C_l + C_(l-1).
+So many runs of level L alone as have the same error, n_eq (`Needs.single_runs`: single / error in
+the simplest case), are expected to be as good as the plan: n_eq / n_L times as many as it has, at
+n_eq C_L / sum_l n_l k_l times its cost, k_l = C_l + C_(l-1).
 """
 
 from __future__ import annotations
@@ -109,9 +110,9 @@ class Plan(Sequence[int]):
 
     @property
     def single_n(self) -> float:
-        """Runs of level L alone that are expected to be as good."""
+        """Runs of level L alone that are expected to be as good, n_eq."""
         if self.error > 0:
-            return self.needs.single / self.error
+            return float(self.needs.single_runs(self.error))
         return math.inf if self.needs.single > 0 else math.nan
 
     @property
@@ -152,7 +153,11 @@ class Plan(Sequence[int]):
             name: _finite(getattr(self, name))
             for name in ("cost", "left", "error", "seconds", "single_n", "factor", "cost_factor")
         }
-        needs = {**asdict(self.needs), "b": list(self.needs.b)}
+        needs = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self.needs).items()
+            if value != math.inf  # JSON has no infinity, which is the default where it is meant
+        }
         record = {**asdict(self), "new": self.new, "needs": needs, "expected": expected}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in record.items()}
 

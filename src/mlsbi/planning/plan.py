@@ -60,6 +60,7 @@ def make_plan(
     """
     check_type(needs, Needs, name="needs", remedy="Take those of a pilot or a fit.")
     check_type(cost_unit, str, name="cost_unit")
+    check_positive(needs.single, name="needs.single", strict=False)
     _check_goal(budget, error, deadline)
     levels = len(needs.b)
     empty = Plan(
