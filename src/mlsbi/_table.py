@@ -68,7 +68,7 @@ class Table(Sequence[Mapping[str, Cell]]):
         return iter(self.rows)
 
     def __str__(self) -> str:
-        """The table as text: numbers to the right, words to the left, no line longer than needed."""
+        """The table as text: numbers to the right, words to the left."""
         texts = [[_text(row.get(name)) for name in self.columns] for row in self.rows]
         words = [any(isinstance(v, str) for v in self.column(name)) for name in self.columns]
         lines = [_line(cells, words, self._widths(texts)) for cells in [list(self.columns), *texts]]

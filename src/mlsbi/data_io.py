@@ -70,6 +70,8 @@ def _write(data: MultilevelData, folder: Path) -> None:
             "dropped": list(data.dropped),
             "prior": data.prior.to_dict(),
             "seconds": None if data.seconds is None else list(data.seconds),
+            "seconds_sd": None if data.seconds_sd is None else list(data.seconds_sd),
+            "seeds": sorted(data._facts["seeds"]),
             "failures": [failure.to_dict() for failure in data.failures[:_FAILURES]],
             # as dropped counts them, too, in a set that was saved with only the first before
             "num_failures": max(len(data.failures), sum(data.dropped) if data.failures else 0),
@@ -125,7 +127,8 @@ def load_data(path: str | os.PathLike[str], *, prior: Any) -> MultilevelData:
         dropped = tuple(int(count) for count in attributes["dropped"])
         costs = attributes["costs"]
         failures = tuple(Failure.from_dict(f) for f in attributes.get("failures", ()))
-        seconds = attributes.get("seconds")
+        seconds, spread = (_tuple(attributes.get(name)) for name in ("seconds", "seconds_sd"))
+        seeds = frozenset(int(seed) for seed in attributes.get("seeds", ()))
     except Exception as error:
         raise _not_ours(folder, f"it is damaged: {type(error).__name__}: {error}") from error
     data = MultilevelData.from_arrays(own_prior, levels, costs=costs)
@@ -138,8 +141,14 @@ def load_data(path: str | os.PathLike[str], *, prior: Any) -> MultilevelData:
         costs=data.costs,
         dropped=dropped,
         failures=failures,
-        seconds=None if seconds is None else tuple(seconds),
+        seconds=seconds,
+        seconds_sd=spread,
+        seeds=seeds,
     )
+
+
+def _tuple(values: Any) -> tuple[Any, ...] | None:
+    return None if values is None else tuple(values)
 
 
 def _load_campaign(folder: Path, prior: Any) -> MultilevelData:
