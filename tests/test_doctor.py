@@ -112,6 +112,7 @@ def test_predictions_decide_where_nothing_is_wrong(factor, cost_factor, verdict)
     found = diagnose(columns, [1, 30], factor=factor, cost_factor=cost_factor)
     assert found.verdict is verdict
     assert f"{factor:.2g}" in str(found)
+    assert ("small-gain" in found.codes()) == (verdict is Verdict.NO_GAIN)
 
 
 def test_a_prediction_does_not_excuse_pairs_that_are_not_coupled():
@@ -168,6 +169,13 @@ def test_rounding_is_no_noise():
         return coarse(theta, u) + 1e-5 * torch.randn(len(theta), 4, generator=generator)
 
     assert diagnose(pilot(rounded, fine), [1, 30]).healthy
+
+
+def test_outputs_far_from_zero_are_seen_through_their_rounding():
+    def far(simulator):
+        return lambda theta, u: 1e5 + simulator(theta, u)
+
+    assert diagnose(pilot(far(coarse), far(fine)), [1, 30]).healthy
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])

@@ -45,6 +45,7 @@ _PERMUTATIONS = 999
 _AT_ONCE = 50
 _MOST_ROWS = 256
 _MOST_OUTPUTS = 512
+_ROUNDING = 5e-7  # of a float32, relative
 _SAME = 1e-9  # relative: two draws of signs that give the same value are ties
 
 
@@ -120,7 +121,9 @@ def view_level(columns: Columns, level: int) -> LevelView:
     usable = (first.isfinite() & second.isfinite()).all(1)
     own = None
     if bool(usable.any()):
-        own = _share(units(first[usable]).double() - units(second[usable]).double(), variance)
+        same = (first - second).abs() <= _ROUNDING * first.abs()
+        apart = torch.where(same, 0.0, units(first).double() - units(second).double())
+        own = _share(apart[usable], variance)
     return LevelView(
         z, ok, variance, _share((a - b)[both], variance), int(both.sum()), own, int(usable.sum())
     )

@@ -25,7 +25,7 @@ __all__ = [
 
 _FEW_FAIL, _MANY_FAIL = 0.05, 0.2
 _MEASURED = 1.2  # measured costs closer than this factor are about the same
-_ROUNDING = 1e-5  # of the sd
+_ROUNDING, _ULP = 1e-5, 1.2e-7  # of the sd, and of a float32
 _CLEARLY = 3.0  # standard errors
 _CLOSER = 0.8  # of the mean square distance
 _TOP_ROWS, _TOP_SHARE = 0.05, 0.8
@@ -180,7 +180,7 @@ def find_identical(case: Case) -> list[Finding]:
     for level in case.pairs:
         _, low, high = case.columns.pairs(level)
         low, high = low.flatten(1).double(), high.flatten(1).double()
-        allowed = _ROUNDING * high.std(0) + 1e-6 * high.abs()
+        allowed = _ROUNDING * high.std(0) + _ULP * high.abs()
         if bool(case.view(level).varies.any()) and bool(((high - low).abs() <= allowed).all()):
             dear = level if case.costs[level] >= case.costs[level - 1] else level - 1
             found.append(

@@ -26,10 +26,10 @@ _MINOR = 0.05  # a level's own part of its noise below which it does no harm
 _ENOUGH = 32  # columns from which a level that shows nothing counts as one that tells nothing
 _INFORMED = 0.1  # share of a level's variance that theta explains, held out
 
-_SEED_ROW = "rng = np.random.default_rng(seed) as the first line of a simulator that runs by row"
-_SEED_BATCH = (
-    "in batches, noise=lambda n, generator: torch.randn(n, k, generator=generator) of the "
-    "hierarchy, and x = mean + sd * u in the simulators"
+_USE_U = (
+    "row by row: `rng = np.random.default_rng(seed)` first, then draw everything from rng; in "
+    "batches: `Hierarchy(..., noise=lambda n, generator: torch.randn(n, k, generator=generator))`, "
+    "then `x = mean + sd * u`"
 )
 
 
@@ -55,8 +55,7 @@ def find_own_noise(case: Case) -> list[Finding]:
                 f"about {percent(share)} of its noise is its own, so that no other level can share "
                 "it.",
                 f"Draw all noise of level {level} from u and from nothing else (no global "
-                f"generator, no clock, no generator kept or seeded outside the row): {_SEED_ROW}; "
-                f"{_SEED_BATCH}.",
+                f"generator, no clock, no generator kept or seeded outside the row): {_USE_U}.",
             )
         )
     return found
@@ -98,7 +97,7 @@ def _ignores(case: Case, level: int, noisy: list[int]) -> Finding:
         f"level {level} gives the same x whatever u is, while up to {percent(min(1.0, share))} of "
         f"the variance of level {other}'s outputs is noise.",
         f"If level {level} is meant to have noise, pass u to it, and seed no generator by a "
-        f"constant: {_SEED_ROW}; {_SEED_BATCH}. If it is a mean-field model, nothing: it can "
+        f"constant ({_USE_U}). If it is a mean-field model, nothing: it can "
         "still help, by what it knows of the response to theta.",
     )
 
@@ -193,10 +192,9 @@ def _uncoupled(case: Case, level: int, link: NoiseLink) -> Finding:
         level,
         "fault" if matters else "warning",  # only a few outputs have noise to speak of
         seen,
-        "Let both levels use the same draws for the same things: draw what they share first, all "
-        f"at once and in the same order and sizes ({_SEED_ROW}, then e = rng.normal(size=k) at "
-        f"both levels, then the rest); {_SEED_BATCH}. A coarser grid of a path sums the finer "
-        "one's increments.",
+        "Use the same draws for the same things: draw what both levels share first, all at once, "
+        f"in the same order and sizes, then the rest ({_USE_U}). A coarser grid of a path sums the "
+        "finer one's increments.",
     )
 
 

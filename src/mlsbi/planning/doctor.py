@@ -164,12 +164,30 @@ def diagnose(
         found = [f for f in found if f.code != "not-reproducible"] + [_one_level()]
     else:
         found = [finding for find in _FAULTS for finding in find(case)]
+    found += _small_gain(case, factor, cost_factor)
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Diagnosis(_judge(case, found, factor, cost_factor), factor, cost_factor, tuple(found))
 
 
 def _one_level() -> Finding:
     return Finding("one-level", 0, "note", "there is one level: nothing to couple it with.")
+
+
+def _small_gain(case: Case, factor: float | None, cost_factor: float | None) -> list[Finding]:
+    gain = min(value for value in (factor, cost_factor, float("inf")) if value is not None)
+    if gain >= _WORTH:
+        return []
+    return [
+        Finding(
+            "small-gain",
+            case.top,
+            "note",
+            f"the levels below {case.top} are predicted to gain next to nothing (factor "
+            f"{gain:.2g}): they cost too much for what they tell of level {case.top}.",
+            "Use level L alone (strategy=mlsbi.SingleLevel()), or bring a level that is much "
+            "cheaper, or follows level L more closely.",
+        )
+    ]
 
 
 def _judge(
