@@ -208,7 +208,8 @@ def check_counts(n: Any, num_levels: int) -> tuple[int, ...]:
     if isinstance(n, (np.ndarray, Tensor)):
         n = n.tolist()
     hint = "Pass the number of runs of each level, coarsest first."
-    check_type(n, (list, tuple), name="n", remedy=hint)
+    if not isinstance(n, Sequence) or isinstance(n, (str, bytes)):
+        raise TypeError(f"n must be a list, a tuple or a plan; got {type(n).__name__}. {hint}")
     if len(n) != num_levels:
         raise ValueError(f"n must have one entry a level, {num_levels}; got {len(n)}. {hint}")
     return tuple(check_count(count, name=f"n[{level}]") for level, count in enumerate(n))

@@ -1,13 +1,37 @@
 """What each level adds to the error of a fit: the needs b_l that an allocation is made from.
 
     error(n) = sum_l b_l / n_l
+
+Three sources: the bound of theorem 2 (Hikida et al. 2025, arXiv:2506.06087) before any training,
+b_l = E|x_l - x_(l-1)|^2; the variance of the differences of the loss under a network that was
+trained on the pilot; and, for strategies that learn how a run follows from a coarser one, what such
+a step takes to learn (`explained.py`).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Needs"]
+from mlsbi._checks import check_option, check_seed, check_type
+from mlsbi._random import derive_seed
+from mlsbi.options import Training
+from mlsbi.planning.explained import PairGain
+from mlsbi.strategies import Multilevel, Stack, Strategy, Transfer
+
+if TYPE_CHECKING:
+    from mlsbi.multilevel_table import MultilevelLosses
+    from mlsbi.planning.pilot import Pilot
+
+__all__ = ["Needs", "bound_needs", "loss_needs", "pilot_needs", "step_needs"]
+
+# The loss of a single-level fit by n runs, as a share of what there is to learn:
+# 1 / (1 + n / _SINGLE_ROWS)^_SINGLE_POWER, from `benchmarks/factors.py` on tuning seeds.
+_SINGLE_ROWS, _SINGLE_POWER = 100.0, 0.8
+_LEAST_TOLD = 0.5  # nats
+_QUICK = Training(max_steps=800, learning_rate=3e-3, batch_size=None)
 
 
 @dataclass(frozen=True)
@@ -16,12 +40,157 @@ class Needs:
 
     Attributes:
         b: Of each level, 0 .. L, at least 0.
-        single: The same of level L alone: n single-level runs have the error `single / n`.
+        single: The same of level L alone: n single-level runs have the error `single / n`; where
+            `told` is given, `told / (1 + n / single)^power`.
         source: Where the figures come from, in words.
         unit: Of the error.
+        told: The error without any run.
+        power: How quickly the error of a single level falls.
     """
 
     b: tuple[float, ...]
     single: float
     source: str
     unit: str = ""
+    told: float = math.inf
+    power: float = 1.0
+
+    def single_runs(self, error: Any) -> Any:
+        """Runs of level L alone that have this error, n_eq; a number or an array of them.
+
+        0 where no run has it.
+        """
+        if math.isinf(self.told):
+            return self.single / error
+        more = self.single * ((self.told / error) ** (1 / self.power) - 1)
+        return (more + abs(more)) / 2
+
+
+def pilot_needs(
+    pilot: Pilot, strategy: Strategy | None = None, *, kind: str = "posterior", seed: int = 0
+) -> Needs:
+    """What each level adds to the error of a strategy, as far as a pilot tells.
+
+    Args:
+        pilot: The pilot.
+        strategy: How levels will be combined; None for the library's default.
+        kind: `"posterior"` or `"likelihood"`: what will be fitted.
+        seed: Of the network that telescoping strategies need.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: One is out of range, or the levels cannot be compared.
+    """
+    strategy = Stack() if strategy is None else strategy
+    check_type(strategy, Strategy, name="strategy", remedy="For example mlsbi.Multilevel().")
+    check_option(kind, name="kind", allowed=("posterior", "likelihood"))
+    seed = check_seed(seed)
+    levels = pilot.hierarchy.num_levels
+    if levels == 1:
+        return Needs((1.0,), 1.0, "one level", "of one run")
+    if strategy.uses_low_levels and telescopes(strategy):
+        return loss_needs(quick_losses(pilot, strategy, kind=kind, seed=seed))
+    if len(pilot.gains) < levels - 1:
+        raise ValueError(
+            "levels must have x of one shape, and 10 pairs at least, for their needs to be known; "
+            f"got shapes {[tuple(x.shape[1:]) for x in pilot.columns.x]}. Bring all levels to the "
+            "same summaries or grid, or pass n= to simulate yourself."
+        )
+    return step_needs(pilot.gains, pilot.costs, low=strategy.uses_low_levels)
+
+
+def telescopes(strategy: Strategy) -> bool:
+    """Whether the levels' losses are what a strategy learns from, so that their variance counts."""
+    return isinstance(strategy, (Multilevel, Transfer))
+
+
+def step_needs(gains: Sequence[PairGain], costs: Sequence[float], *, low: bool = True) -> Needs:
+    """Needs of strategies that learn how a run follows from a coarser one, such as the default.
+
+    The emulator of level 0 and the steps from level to level each lose nats of the density of x_L,
+    by their own uncertainty against the scatter of a run; what is lost at a level reaches level L
+    by the share of the scatter that the steps above carry. No strategy that sees level L can lose
+    more nats of theta than of x_L (data processing). Where the emulator of x_L from theta alone
+    would reach the same with less, the low levels are of no use, and get no rows beyond the least.
+
+    Args:
+        gains: What each level tells of the next, 0 to 1, 1 to 2, ...
+        costs: Of one run of each level.
+        low: Whether low levels are used at all.
+    """
+    carried = [1.0]  # from level L down
+    for gain in reversed(gains):
+        carried.insert(0, carried[0] * gain.reach)
+    steps = [gain.step_need * carried[gain.level] for gain in gains]
+    b = (gains[0].coarse_need * carried[gains[0].level], *steps)
+    alone = (*[0.0] * len(gains), gains[-1].alone_need)
+    rows = [cost + (costs[i - 1] if i else 0.0) for i, cost in enumerate(costs)]
+    # A gain that is there is used, although the emulator of level L alone may come as far.
+    gained = all(gain.nats > 2 * gain.error for gain in gains)
+    useless = not gained and _least(alone, rows) <= _least(b, rows)
+    told = max(gains[-1].told, _LEAST_TOLD)
+    return Needs(
+        alone if useless or not low else b,
+        _SINGLE_ROWS,
+        "level L alone" if useless or not low else "what the steps between levels take to learn",
+        "nats",
+        told,
+        _SINGLE_POWER,
+    )
+
+
+def _least(b: Sequence[float], rows: Sequence[float]) -> float:
+    """Error times budget under the best allocation: (sum_l sqrt(b_l k_l))^2."""
+    return math.fsum(math.sqrt(need * cost) for need, cost in zip(b, rows, strict=True)) ** 2
+
+
+def bound_needs(pilot: Pilot) -> Needs:
+    """The bound of theorem 2, constants left out: b_l = E|x_l - x_(l-1)|^2, b_0 = Var x_0.
+
+    In the shared standardised units, mean over outputs.
+
+    Raises:
+        ValueError: The levels' x differ in shape.
+    """
+    found = pilot.statistics
+    b = [v for v in (found.variance[0], *found.difference[1:]) if v is not None]
+    single = found.variance[-1]
+    if len(b) < len(found.variance) or single is None:
+        raise ValueError(
+            "levels must have x of one shape for E|x_l - x_(l-1)|^2; got "
+            f"{[tuple(x.shape[1:]) for x in pilot.columns.x]}. Bring them to the same grid."
+        )
+    return Needs(tuple(b), single, "bound: E|x_l - x_(l-1)|^2")
+
+
+def loss_needs(losses: MultilevelLosses) -> Needs:
+    """The variance of the differences of the loss, b_l = Var(f^l - f^(l-1)), b_0 = Var f^0.
+
+    Args:
+        losses: Those of a fit by a telescoping strategy, `fit.multilevel`.
+    """
+    variance = [v if math.isfinite(v) else 0.0 for v in losses.difference_variance]
+    single = losses.loss_variance[-1]
+    return Needs(
+        tuple(variance),
+        single if math.isfinite(single) else 0.0,
+        "variance of the loss differences",
+        "nats^2",
+    )
+
+
+def quick_losses(pilot: Pilot, strategy: Strategy, *, kind: str, seed: int) -> MultilevelLosses:
+    """The losses of a network that is trained on the pilot's runs, quickly.
+
+    Raises:
+        ValueError: The levels' x differ in shape.
+    """
+    from mlsbi.fit import fit_likelihood, fit_posterior
+
+    fit_kind = fit_posterior if kind == "posterior" else fit_likelihood
+    quick = Multilevel(start="fresh", training=_QUICK)
+    del strategy  # whatever telescopes is judged by the telescoping sum itself
+    fit = fit_kind(pilot.data, strategy=quick, seed=derive_seed(seed, "needs"))
+    if fit.multilevel is None:
+        raise ValueError("the pilot's runs gave no losses; run more of them")
+    return fit.multilevel

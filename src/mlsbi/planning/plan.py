@@ -102,11 +102,13 @@ def _within(plan: Plan, *, default: bool) -> Plan:
     """The plan of the least error within its budget and deadline."""
     notes: tuple[str, ...] = ()
     if default:
-        lowest = affordable_minimum(plan.minimum, plan.existing, plan.limits)
+        # Half of what there is at most, or a dear level's least rows leave none for the others.
+        halves = [(use, limit / 2) for use, limit in plan.limits]
+        lowest = affordable_minimum(plan.minimum, plan.existing, halves)
         if lowest != plan.minimum:
             notes = (
-                f"Warning: {_MINIMUM} rows a level can't be paid; the least number is "
-                f"{lowest[0]}. So few can't be held out: expect a fit that can't judge itself.",
+                f"Warning: {_MINIMUM} rows a level would take more than half of what there "
+                f"is; the least number is {lowest[0]}. So few can't be held out: expect a fit that can't judge itself.",
             )
         plan = replace(plan, minimum=lowest)
     n = _integers(plan, deadline=plan.deadline)
