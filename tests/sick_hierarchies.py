@@ -192,7 +192,7 @@ def other_way(theta: Tensor, u: dict[str, Tensor]) -> Tensor:
 
 def jumping(theta: Tensor, u: dict[str, Tensor]) -> Tensor:
     """Overshoots wildly now and then."""
-    return coarse(theta, u) + 0.01 * (3.0 * u["other"][:, :1]).exp()
+    return coarse(theta, u) + 0.001 * (4.0 * u["other"][:, :1]).exp()
 
 
 def quiet(theta: Tensor, u: dict[str, Tensor]) -> Tensor:

@@ -267,7 +267,7 @@ def dependence(level: LevelView, theta: Tensor, other: LevelView | None) -> tupl
     """P-values of "the level does not depend on theta" and "nor does it hang with `other`"."""
     ok = level.ok if other is None else level.ok & other.ok
     rows = ok.nonzero().flatten()[:_MOST_ROWS]
-    z = _few_outputs(_unit(level.z[rows]))
+    z = _few_outputs(_ranks(level.z[rows]))
     basis = basis_of_theta(theta[rows])
     generator = make_generator(0, "doctor", "rows")
     orders = [torch.arange(len(rows))]
@@ -277,16 +277,18 @@ def dependence(level: LevelView, theta: Tensor, other: LevelView | None) -> tupl
     of_theta = _best(torch.stack([explained.sum(1), explained.amax(1)]))
     if other is None:
         return of_theta, 1.0
-    gram, target = (v @ v.mT for v in (z, _few_outputs(_unit(other.z[rows]))))
+    gram, target = (v @ v.mT for v in (z, _few_outputs(_ranks(other.z[rows]))))
     linked = [
         (target[block.unsqueeze(2), block.unsqueeze(1)] * gram).sum((1, 2)) for block in blocks
     ]
     return of_theta, _best(torch.cat(linked).unsqueeze(0))
 
 
-def _unit(z: Tensor) -> Tensor:
-    """Columns without mean, of length one (or zero)."""
-    centred = z - z.mean(0)
+def _ranks(z: Tensor) -> Tensor:
+    """Ranks of each column, so that no row outweighs others; no mean, length one (or zero)."""
+    varies = z.amax(0) > z.amin(0)
+    ranks = z.argsort(dim=0, stable=True).argsort(dim=0).double()
+    centred = torch.where(varies, ranks - ranks.mean(0), 0.0)
     length = centred.norm(dim=0)
     return torch.where(length > 1e-6, centred / length.clamp(min=1e-300), 0.0)
 
