@@ -150,10 +150,10 @@ def test_the_document_says_the_same(study):
 def test_stdout_holds_the_document_alone(study):
     path = study(more="[plan]\nbudget = 2000\n[run]\nexecutor = 1\n")
     done = subprocess.run(
-        [COMMAND, "plan", path, "--json", "--n", "8"], capture_output=True, text=True, check=False
+        [COMMAND, "plan", path, "--json", "--n", "16"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["pilot"]["n"] == 8
+    assert json.loads(done.stdout)["pilot"]["n"] == 16
     assert "and past Python" in done.stderr
 
 
@@ -184,8 +184,8 @@ def test_more_runs_add_to_those_that_are_there_and_out_moves_them(study, tmp_pat
     run(path, "--n", 16)
     run(path, "--n", 24)
     assert calls(path) == 2 * 26
-    run(path, "--n", 8, "--out", tmp_path / "else")
-    assert calls(path) == 2 * 26 + 2 * 10
+    run(path, "--n", 12, "--out", tmp_path / "else")
+    assert calls(path) == 2 * 26 + 2 * 14
     assert (tmp_path / "else" / "plan.json").exists()
 
 
@@ -225,7 +225,7 @@ def test_a_broken_simulator_ends_in_1(study):
     ("more", "arguments", "part"),
     [
         ("[pilot]\nruns = 3\n", [], "pilot.runs is no known key"),
-        ("[plan]\nbudget = 20\n", ["--n", 8], "budget must"),
+        ("[plan]\nbudget = 20\n", ["--n", 16], "budget must"),
         ("", ["--budget", "-1"], "no positive number"),
         ("", ["--budget", "1", "--error", "1"], "not both"),
         ("", ["--n", "4"], "--n"),
@@ -237,6 +237,16 @@ def test_what_is_wrong_ends_in_2(more, arguments, part, study):
     code, text, words = run(study(more=more), "--json", *arguments)
     assert (code, text) == (2, "")
     assert part in re.sub(r"[\s│╭╮╰╯─]+", " ", words)
+
+
+def test_a_pilot_that_is_too_small_to_plan_from_still_says_what_it_saw(study):
+    path = study(more="[plan]\nbudget = 2000\n")
+    code, text, words = run(path, "--n", 8)
+    assert code == 2
+    assert str(Study.load(path).pilot(n=8)) in text
+    assert "No plan: levels must have" in text
+    assert "Error: levels must have" in words
+    assert not (path.parent / "study-output" / "plan.json").exists()
 
 
 def test_another_seed_needs_another_folder(study):

@@ -43,7 +43,7 @@ class Advice:
         study: The study.
         pilot: Its pilot.
         plan: What to run; None where nothing limits it, or there is none.
-        problem: Why there is none, if levels with a fault allow none.
+        problem: Why there is none.
         around: Plans for other budgets.
         choice: Which levels to use; None with fewer than three, or without a budget.
         next: Lines of Python that do it.
@@ -65,7 +65,12 @@ class Advice:
     @property
     def faults(self) -> int:
         """How many faults the doctor found."""
-        return _faults(self.pilot)
+        return sum(found.severity == "fault" for found in self.pilot.diagnosis.findings)
+
+    def write(self) -> None:
+        """Keep the document in the output folder."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(self.to_json() + "\n", encoding="utf-8")
 
     def to_json(self) -> str:
         """The document that `--json` prints."""
@@ -109,7 +114,7 @@ class Advice:
         """What comes next."""
         head = "Next:"
         if self.problem is not None:
-            return "Mend what the doctor calls a fault, and plan again."
+            return "Mend what is named above, and plan again."
         if self.faults:
             head = "Mend what the doctor calls a fault, and plan again before you spend. Then:"
         return "\n".join([head, *(f"    {line}" for line in self.next)])
@@ -129,7 +134,7 @@ def _silent(planned: Any) -> Table:
 
 
 def advise(study: Study, wishes: Wishes, *, progress: bool = False) -> Advice:
-    """Run the pilot, plan, and keep the advice in the output folder.
+    """Run the pilot, and plan.
 
     Args:
         study: The study.
@@ -140,19 +145,23 @@ def advise(study: Study, wishes: Wishes, *, progress: bool = False) -> Advice:
         The advice.
 
     Raises:
-        ValueError: If the study names something that is not there, or there is no plan within
-            what it allows.
+        ValueError: If the study names something that is not there.
         RuntimeError: If a simulator fails.
     """
     pilot = study.pilot(n=wishes.n, progress=progress)
-    plan, problem = None, None
+    plan, around, problem = None, None, None
     try:
-        plan = _plan(study, pilot, wishes)
+        if _limited(study, wishes):
+            plan = study.allocate(pilot, **_limits(wishes))
+            budgets = [] if plan.budget is None else [plan.budget * x for x in (0.5, 1, 2)]
+            around = _around(plan, budgets, study.file.plan.minimum)
+        else:
+            budgets = [runs * pilot.costs[-1] for runs in _TOP_RUNS]
+            around = _around(
+                study.allocate(pilot, budget=budgets[-1]), budgets, study.file.plan.minimum
+            )
     except ValueError as error:
-        if not _faults(pilot):
-            raise
-        problem = str(error)  # the verdict says more
-    around = _around(study, pilot, wishes, _budgets(pilot, plan)) if problem is None else None
+        problem = str(error)
     choice = None
     if plan is not None and plan.budget is not None and len(plan) >= 3:
         own = study.file.plan
@@ -160,69 +169,55 @@ def advise(study: Study, wishes: Wishes, *, progress: bool = False) -> Advice:
             plan.budget, strategy=study.strategy, kind=own.kind, seed=study.seed
         )
     lines = _next(study, plan) if problem is None else ()
-    advice = Advice(study, pilot, plan, problem, around, choice, lines)
-    advice.path.parent.mkdir(parents=True, exist_ok=True)
-    advice.path.write_text(advice.to_json() + "\n", encoding="utf-8")
-    return advice
+    return Advice(study, pilot, plan, problem, around, choice, lines)
 
 
-def _faults(pilot: Pilot) -> int:
-    return sum(found.severity == "fault" for found in pilot.diagnosis.findings)
+def _limits(wishes: Wishes) -> dict[str, Any]:
+    return {name: getattr(wishes, name) for name in ("budget", "error", "deadline", "cores")}
 
 
-def _budgets(pilot: Pilot, plan: Plan | None) -> list[float]:
-    """Budgets to show beside: around the plan's; without one, some that may be meant."""
-    if plan is None:
-        return [runs * pilot.costs[-1] for runs in _TOP_RUNS]
-    return [] if plan.budget is None else [plan.budget / 2, plan.budget, plan.budget * 2]
-
-
-def _plan(study: Study, pilot: Pilot, wishes: Wishes) -> Plan | None:
-    """The plan; None where neither the file nor the command line limits it."""
+def _limited(study: Study, wishes: Wishes) -> bool:
+    """Whether the file or the command line limits what is run."""
     own = study.file.plan
-    wanted = (wishes.budget, wishes.error, wishes.deadline, own.budget, own.error, own.deadline)
-    if all(value is None for value in wanted):
-        return None
-    return study.allocate(
-        pilot,
-        budget=wishes.budget,
-        error=wishes.error,
-        deadline=wishes.deadline,
-        cores=wishes.cores,
-    )
+    given = (wishes.budget, wishes.error, wishes.deadline, own.budget, own.error, own.deadline)
+    return any(value is not None for value in given)
 
 
-def _around(study: Study, pilot: Pilot, wishes: Wishes, budgets: Sequence[float]) -> Table | None:
+def _around(plan: Plan, budgets: Sequence[float], minimum: int | list[int] | None) -> Table | None:
+    """Plans for other budgets, all else as in `plan`."""
     if not budgets:
         return None
-    rows: list[dict[str, Any]] = []
-    for budget in budgets:
-        row: dict[str, Any] = {"budget": _short(budget)}
-        try:
-            plan = study.allocate(
-                pilot, budget=budget, deadline=wishes.deadline, cores=wishes.cores
-            )
-        except ValueError as error:
-            rows.append(row | {"n": f"none: {str(error).split(';')[0]}"})
-            continue
-        rows.append(
-            row
-            | {
-                "n": ", ".join(f"{count:,}" for count in plan.n),
-                "cost": _short(plan.cost),
-                "as good as": _short(plan.single_n),
-                "per top run": plan.factor,
-                "per cost": plan.cost_factor,
-            }
-        )
-    return Table(
-        "Other budgets",
-        tuple(rows),
-        (
-            "as good as: that many runs of the finest level alone; per top run: over those of the "
-            "plan; per cost: over those that the same money buys.",
-        ),
+    rows = [{"budget": _short(budget), **_bought(plan, budget, minimum)} for budget in budgets]
+    note = (
+        "as good as: that many runs of the finest level alone; per top run: over those of the "
+        "plan; per cost: over those that the same money buys."
     )
+    return Table("Other budgets", tuple(rows), (note,))
+
+
+def _bought(plan: Plan, budget: float, minimum: int | list[int] | None) -> dict[str, Any]:
+    from mlsbi.planning.plan import make_plan
+
+    try:
+        other = make_plan(
+            plan.needs,
+            plan.costs,
+            budget=budget,
+            minimum=minimum,
+            seconds=plan.run_seconds or None,
+            deadline=plan.deadline,
+            cores=plan.cores,
+            cost_unit=plan.cost_unit,
+        )
+    except ValueError as error:
+        return {"n": f"none: {str(error).partition(';')[0]}"}
+    return {
+        "n": ", ".join(f"{count:,}" for count in other.n),
+        "cost": _short(other.cost),
+        "as good as": _short(other.single_n),
+        "per top run": other.factor,
+        "per cost": other.cost_factor,
+    }
 
 
 def _short(value: float) -> float:

@@ -79,9 +79,16 @@ def plan(
     with _only_the_document() if as_json else nullcontext():
         loaded = _load(study, out)
         advice = _advise(loaded, wishes)
-    typer.echo(advice.to_json() if as_json else str(advice))
+    wrong = advice.problem is not None and not advice.faults
     if not as_json:
-        typer.echo(f"\nWritten: {advice.path}", err=True)
+        typer.echo(str(advice))
+    elif not wrong:
+        typer.echo(advice.to_json())
+    if wrong:
+        typer.echo(f"Error: {advice.problem}", err=True)
+        raise typer.Exit(WRONG)
+    advice.write()
+    typer.echo(f"\nWritten: {advice.path}", err=True)
     raise typer.Exit(FAULT if advice.faults else 0)
 
 
