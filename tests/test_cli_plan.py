@@ -196,6 +196,7 @@ def test_three_levels_are_chosen_from(study):
     assert code == 0
     document = json.loads((path.parent / "study-output" / "plan.json").read_text())
     assert len(document["levels"]["rows"]) >= 2
+    assert document["levels"]["best"][-1] == 2
     assert document["levels"]["title"] in text
 
 

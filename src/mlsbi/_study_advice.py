@@ -17,7 +17,7 @@ from mlsbi.study import Study
 if TYPE_CHECKING:
     from mlsbi.planning.pilot import Pilot
     from mlsbi.planning.plan import Plan
-    from mlsbi.planning.subsets import LevelChoice
+    from mlsbi.planning.subsets import Choices
 
 __all__ = ["Advice", "Wishes", "advise"]
 
@@ -54,7 +54,7 @@ class Advice:
     plan: Plan | None
     problem: str | None
     around: Table | None
-    choice: LevelChoice | None
+    choice: Choices | None
     next: tuple[str, ...]
 
     @property
@@ -97,7 +97,7 @@ class Advice:
                 "plan": None if self.plan is None else self.plan.to_dict(),
                 "problem": self.problem,
                 "around": None if self.around is None else self.around.to_dict(),
-                "levels": None if self.choice is None else _silent(self.choice).to_dict(),
+                "levels": self._levels(),
                 "next": list(self.next),
             }
         )
@@ -109,6 +109,11 @@ class Advice:
         parts += [] if self.problem is None else [f"No plan: {self.problem}"]
         parts += [str(part) for part in (self.around, self.choice) if part is not None]
         return "\n\n".join([*parts, self._outlook()])
+
+    def _levels(self) -> dict[str, Any] | None:
+        if self.choice is None:
+            return None
+        return {"best": self.choice.best.levels, **_silent(self.choice).to_dict()}
 
     def _outlook(self) -> str:
         """What comes next."""
@@ -168,7 +173,7 @@ def advise(study: Study, wishes: Wishes, *, progress: bool = False) -> Advice:
         choice = pilot.choose_levels(
             plan.budget, strategy=study.strategy, kind=own.kind, seed=study.seed
         )
-    lines = _next(study, plan) if problem is None else ()
+    lines = _next(study, plan, choice) if problem is None else ()
     return Advice(study, pilot, plan, problem, around, choice, lines)
 
 
@@ -225,7 +230,7 @@ def _short(value: float) -> float:
     return round(value) if 100 <= value < math.inf else value
 
 
-def _next(study: Study, plan: Plan | None) -> tuple[str, ...]:
+def _next(study: Study, plan: Plan | None, choice: Choices | None) -> tuple[str, ...]:
     """Lines of Python that make the runs and fit."""
     if plan is None:
         return ("choose a budget: mlsbi plan ... --budget B, or budget = B in [plan] of the file",)
@@ -238,7 +243,15 @@ def _next(study: Study, plan: Plan | None) -> tuple[str, ...]:
         "" if study.strategy is None else f"strategy=mlsbi.{type(study.strategy).__name__}(), "
     )
     counts = ", ".join(str(count) for count in plan)
+    better = []
+    if choice is not None and len(choice.best.levels) < len(plan):
+        levels = list(choice.best.levels)
+        better = [
+            f"# levels {levels} alone are expected to do better: there, simulate "
+            f"study.hierarchy().subset({levels}), {list(choice.best.plan)} instead"
+        ]
     return (
+        *better,
         "import mlsbi",
         "from mlsbi.study import Study",
         f"study = Study.load({str(study.path)!r})",
