@@ -23,6 +23,7 @@ _LIKELY = 0.1  # the same where the correlation is strong besides
 _STRONG = 0.6
 _HINT = 0.3  # the same for twins, and the least correlation, where all columns show the link
 _MINOR = 0.05  # a level's own part of its noise below which it does no harm
+_PART = 0.2  # and below which, where the pair shares noise all the same
 _ENOUGH = 32  # columns from which a level that shows nothing counts as one that tells nothing
 _INFORMED = 0.1  # share of a level's variance that theta explains, held out
 
@@ -45,7 +46,7 @@ def find_own_noise(case: Case) -> list[Finding]:
         # two rows say little: the variance may be as much larger as a chi-square quantile allows
         most = share * view.num_copies / (-2 * math.log(1 - _SURE))
         harmless = max(own, noise) < MATTERS or most < _MINOR
-        harmless = harmless or (share < 0.5 and _is_coupled_anyway(case, level))
+        harmless = harmless or (share < _PART and _is_coupled_anyway(case, level))
         found.append(
             Finding(
                 "not-reproducible",

@@ -112,14 +112,18 @@ class Diagnosis:
         return "\n".join([self._headline(), *(f"- {finding}" for finding in self.findings)])
 
     def _headline(self) -> str:
-        gains = []
+        line = self.verdict.value
+        if self.verdict is Verdict.HELPS:  # with pairs that are sick no prediction counts
+            line += self._expected() + ("" if self.healthy else ", but see the faults")
+        return f"Verdict: {line}."
+
+    def _expected(self) -> str:
+        parts = []
         if self.cost_factor is not None:
-            gains.append(f"about {self.cost_factor:.2g} at the same cost")
+            parts.append(f"about {self.cost_factor:.2g} at the same cost")
         if self.factor is not None:
-            gains.append(f"about {self.factor:.2g} at the same number of runs of level L")
-        predicted = f" (expected factor: {', '.join(gains)})" if gains else ""
-        but = "" if self.healthy or self.verdict is not Verdict.HELPS else ", but see the faults"
-        return f"Verdict: {self.verdict.value}{predicted}{but}."
+            parts.append(f"about {self.factor:.2g} at the same number of runs of level L")
+        return f" (expected factor: {', '.join(parts)})" if parts else ""
 
 
 def diagnose(
