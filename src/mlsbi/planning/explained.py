@@ -12,7 +12,6 @@ n/2 log(1 + e/s), measured once, tells the loss at any other n.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ from mlsbi.bridge.step import fit_step
 from mlsbi.estimators.transforms import Standardise, robust_location_scale
 from mlsbi.prior import Prior
 
-__all__ = ["Coupled", "PairGain", "explain_pair"]
+__all__ = ["PairGain", "explain_pair"]
 
 _FOLDS = 5
 _OUTPUTS = 6  # more numbers than that in x are replaced by as many principal components
@@ -31,19 +30,6 @@ _FAR = 6.0  # standard deviations that one row's surprise counts for at most
 _MOST_ROWS = 200
 _LEAST_NOISE = 1e-3  # of the variance: no fit resolves what is finer
 _NOISE_NEED = 2.0  # nats x rows that the width and shape of one output's noise take
-
-
-class Coupled(Protocol):
-    """Columns, as `mlsbi.planning.columns.Columns`."""
-
-    @property
-    def theta(self) -> Tensor: ...  # noqa: D102
-    @property
-    def x(self) -> tuple[Tensor, ...]: ...  # noqa: D102
-    @property
-    def ok(self) -> Tensor: ...  # noqa: D102
-    @property
-    def twins(self) -> Tensor: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -104,29 +90,34 @@ class _Emulator:
         return float((1 - self.wrong.square().mean(0) / spread).clamp(0, 1).mean())
 
 
-def explain_pair(columns: Coupled, prior: Prior, level: int, coarse: int) -> PairGain | None:
-    """Measure a pair.
+def explain_pair(
+    theta: Tensor, low: Tensor, fine: Tensor, *, prior: Prior, level: int, coarse: int
+) -> PairGain | None:
+    """Measure a pair of levels.
 
     Args:
-        columns: Runs of all levels on the same theta and noise, some ten at least.
+        theta: Parameters, shape `(n, d)`. Rows that are equal, with noise of their own, show how
+            much a run scatters about its mean.
+        low: Outputs of the coarser level on the same parameters and noise, shape `(n, *event)`.
+        fine: Outputs of the finer one, shape `(n, *event)`.
         prior: Over theta.
-        level: The finer level.
-        coarse: The coarser level.
+        level: Number of the finer level, for the record.
+        coarse: Number of the coarser one.
 
     Returns:
-        The figures; None where the levels' x differ in shape, or fewer than 10 columns have both.
+        The figures; None where the levels' x differ in shape, or there are fewer than 10 rows.
     """
-    both = columns.ok[level] & columns.ok[coarse]
-    rows = both.nonzero().flatten()[:_MOST_ROWS]
-    if columns.x[level].shape[1:] != columns.x[coarse].shape[1:] or len(rows) < 2 * _FOLDS:
+    if low.shape[1:] != fine.shape[1:] or len(theta) < 2 * _FOLDS:
         return None
-    fine, low = _reduced(*(columns.x[i][rows].flatten(1) for i in (level, coarse)))
-    train = _folds(len(both), columns.twins)[:, rows]
-    theta = Inputs(_covariate(columns.theta[rows], prior))
-    alone = _emulator(fine, theta, train)
-    below = _emulator(low, theta, train)
-    step = _emulator(fine, Inputs(theta.covariate, low), train)
-    twins = _among(columns.twins, rows)
+    theta, low, fine = (t[:_MOST_ROWS] for t in (theta, low, fine))
+    group = _groups(theta)
+    twins = _twins(group)
+    fine, low = _reduced(fine.flatten(1), low.flatten(1))
+    train = _folds(group)
+    given = Inputs(_covariate(theta, prior))
+    alone = _emulator(fine, given, train)
+    below = _emulator(low, given, train)
+    step = _emulator(fine, Inputs(given.covariate, low), train)
     scatter, scatter_low = _scatter(fine, twins, alone), _scatter(low, twins, below)
     reach = (1 - step.noise / scatter).clamp(0, 1)
     gain = (step.log_density - alone.log_density).sum(1)
@@ -183,12 +174,16 @@ def _scatter(x: Tensor, twins: Tensor, emulator: _Emulator) -> Tensor:
     return torch.maximum(found, _LEAST_NOISE * spread)
 
 
-def _among(twins: Tensor, rows: Tensor) -> Tensor:
-    """Twins as places in `rows`, those that are both there, `(r, 2)`."""
-    place = torch.full((int(max(rows.max(), twins.max() if len(twins) else 0)) + 1,), -1)
-    place[rows] = torch.arange(len(rows))
-    found = place[twins]
-    return found[(found >= 0).all(1)] if len(twins) else twins
+def _groups(theta: Tensor) -> Tensor:
+    """The same number for rows with the same theta, `(n,)`."""
+    return torch.unique(theta, dim=0, return_inverse=True)[1]
+
+
+def _twins(group: Tensor) -> Tensor:
+    """Pairs of rows with the same theta, `(r, 2)`: each row with the one before it."""
+    order = torch.argsort(group, stable=True)
+    same = group[order[1:]] == group[order[:-1]]
+    return torch.stack([order[:-1][same], order[1:][same]], 1)
 
 
 def _reduced(fine: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,11 +199,9 @@ def _reduced(fine: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
     return fine.float(), low.float()
 
 
-def _folds(n: int, twins: Tensor) -> Tensor:
-    """Which rows each member trains on, bool `(k, n)`; twins are held out together."""
-    group = torch.arange(n)
-    group[twins[:, 1]] = group[twins[:, 0]]
-    place = torch.randperm(n, generator=make_generator(0, "explained")) % _FOLDS
+def _folds(group: Tensor) -> Tensor:
+    """Which rows each member trains on, bool `(k, n)`; the same theta is held out together."""
+    place = torch.randperm(int(group.max()) + 1, generator=make_generator(0, "explained")) % _FOLDS
     return place[group].unsqueeze(0) != torch.arange(_FOLDS).unsqueeze(1)
 
 

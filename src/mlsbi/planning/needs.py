@@ -15,22 +15,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from mlsbi._checks import check_option, check_seed, check_type
 from mlsbi._random import derive_seed
+from mlsbi.data import MultilevelData
+from mlsbi.estimators.transforms import Standardise
 from mlsbi.options import Training
-from mlsbi.planning.explained import PairGain
+from mlsbi.planning.explained import PairGain, explain_pair
+from mlsbi.prepare import check_same_events
 from mlsbi.strategies import Multilevel, Stack, Strategy, Transfer
 
 if TYPE_CHECKING:
     from mlsbi.multilevel_table import MultilevelLosses
     from mlsbi.planning.pilot import Pilot
 
-__all__ = ["Needs", "bound_needs", "loss_needs", "pilot_needs", "step_needs"]
+__all__ = [
+    "Needs",
+    "bound_needs",
+    "loss_needs",
+    "pilot_needs",
+    "quick_losses",
+    "reestimate",
+    "step_needs",
+]
 
 # The loss of a single-level fit by n runs, as a share of what there is to learn:
 # 1 / (1 + n / _SINGLE_ROWS)^_SINGLE_POWER, from `benchmarks/factors.py` on tuning seeds.
 _SINGLE_ROWS, _SINGLE_POWER = 100.0, 0.8
 _LEAST_TOLD = 0.5  # nats
+_BOUND = "bound: E|x_l - x_(l-1)|^2"
 _QUICK = Training(max_steps=800, learning_rate=3e-3, batch_size=None)
 
 
@@ -66,6 +80,9 @@ class Needs:
         return (more + abs(more)) / 2
 
 
+_ONE_LEVEL = Needs((1.0,), 1.0, "one level")
+
+
 def pilot_needs(
     pilot: Pilot, strategy: Strategy | None = None, *, kind: str = "posterior", seed: int = 0
 ) -> Needs:
@@ -87,16 +104,49 @@ def pilot_needs(
     seed = check_seed(seed)
     levels = pilot.hierarchy.num_levels
     if levels == 1:
-        return Needs((1.0,), 1.0, "one level", "of one run")
+        return _ONE_LEVEL
     if strategy.uses_low_levels and telescopes(strategy):
         return loss_needs(quick_losses(pilot, strategy, kind=kind, seed=seed))
     if len(pilot.gains) < levels - 1:
-        raise ValueError(
-            "levels must have x of one shape, and 10 pairs at least, for their needs to be known; "
-            f"got shapes {[tuple(x.shape[1:]) for x in pilot.columns.x]}. Bring all levels to the "
-            "same summaries or grid, or pass n= to simulate yourself."
-        )
+        raise _not_comparable([tuple(x.shape[1:]) for x in pilot.columns.x])
     return step_needs(pilot.gains, pilot.costs, low=strategy.uses_low_levels)
+
+
+def _not_comparable(shapes: Sequence[tuple[int, ...]]) -> ValueError:
+    return ValueError(
+        "levels must have x of one shape, and 10 pairs at least, for their needs to be known; got "
+        f"shapes {list(shapes)}. Bring all levels to the same summaries or grid, run a larger "
+        "pilot, or choose n yourself."
+    )
+
+
+def reestimate(data: MultilevelData, costs: Sequence[float], strategy: Strategy | None) -> Needs:
+    """The needs as all runs that there are tell them, the pilot's and later ones.
+
+    Args:
+        data: The runs.
+        costs: Of one run of each level.
+        strategy: How levels are combined; None for the library's default.
+
+    Raises:
+        ValueError: The levels' x differ in shape.
+    """
+    strategy = Stack() if strategy is None else strategy
+    if data.num_levels == 1:
+        return _ONE_LEVEL
+    if strategy.uses_low_levels and telescopes(strategy):
+        return _data_bound(data)
+    gains = [
+        explain_pair(
+            data.theta(level), data.x_coarse(level), data.x(level),
+            prior=data.prior, level=level, coarse=level - 1,
+        )
+        for level in range(1, data.num_levels)
+    ]  # fmt: skip
+    known = [gain for gain in gains if gain is not None]
+    if len(known) < len(gains):
+        raise _not_comparable([data.event_shape(level) for level in range(data.num_levels)])
+    return step_needs(known, costs, low=strategy.uses_low_levels)
 
 
 def telescopes(strategy: Strategy) -> bool:
@@ -156,11 +206,20 @@ def bound_needs(pilot: Pilot) -> Needs:
     b = [v for v in (found.variance[0], *found.difference[1:]) if v is not None]
     single = found.variance[-1]
     if len(b) < len(found.variance) or single is None:
-        raise ValueError(
-            "levels must have x of one shape for E|x_l - x_(l-1)|^2; got "
-            f"{[tuple(x.shape[1:]) for x in pilot.columns.x]}. Bring them to the same grid."
-        )
-    return Needs(tuple(b), single, "bound: E|x_l - x_(l-1)|^2")
+        raise _not_comparable([tuple(x.shape[1:]) for x in pilot.columns.x])
+    return Needs(tuple(b), single, _BOUND)
+
+
+def _data_bound(data: MultilevelData) -> Needs:
+    """As `bound_needs`, from all runs that there are."""
+    check_same_events(data)
+    levels = range(data.num_levels)
+    pooled = Standardise.fit(torch.cat([data.x(level) for level in levels]))
+    x = [pooled(data.x(level)).double() for level in levels]
+    low = [pooled(data.x_coarse(level)).double() for level in levels[1:]]
+    b = [float(x[0].var(0).mean())]
+    b += [float((fine - coarse).square().mean()) for fine, coarse in zip(x[1:], low, strict=True)]
+    return Needs(tuple(b), float(x[-1].var(0).mean()), _BOUND)
 
 
 def loss_needs(losses: MultilevelLosses) -> Needs:

@@ -73,8 +73,10 @@ class Pilot:
         from mlsbi.planning.explained import explain_pair
 
         prior = self.hierarchy.prior
-        levels = range(1, self.hierarchy.num_levels)
-        found = [explain_pair(self.columns, prior, level, level - 1) for level in levels]
+        found = [
+            explain_pair(*self.columns.pairs(level), prior=prior, level=level, coarse=level - 1)
+            for level in range(1, self.hierarchy.num_levels)
+        ]
         return tuple(gain for gain in found if gain is not None)
 
     @cached_property
