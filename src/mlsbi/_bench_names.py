@@ -27,6 +27,7 @@ from mlsbi.tasks import (
     Task,
     camels,
     g_and_k,
+    linear_gaussian,
     ornstein_uhlenbeck,
     stress,
     toggle_switch,
@@ -73,6 +74,7 @@ TASKS: dict[str, BenchTask] = {
     "camels-2": BenchTask(
         partial(camels, parameters=("Omega_m", "sigma_8")), "nlpd_mean", 400, needs_data=True
     ),
+    "linear-gaussian": BenchTask(linear_gaussian, "nlpd_mean", 800),
     **{f"stress-{name}": BenchTask(partial(stress, name), "nlpd_mean", 800) for name in STRESS},
 }
 
