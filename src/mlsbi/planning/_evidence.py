@@ -37,9 +37,7 @@ __all__ = [
 
 MATTERS = 0.01  # share of an output's variance below which its noise does not matter
 NOTHING = 1e-6  # of the variance, a thousandth of the sd: no more than rounding
-_NOISE_LEFT = (
-    1.5  # a regression's residuals are noise if their variance is at most so many times it
-)
+_NOISE_LEFT = 2.5  # most that residuals may vary, in the variance of the noise, to count as noise
 _DRAWS = 4096  # of signs; fewer where fewer exist
 _PERMUTATIONS = 999
 _AT_ONCE = 50

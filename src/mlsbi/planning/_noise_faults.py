@@ -21,6 +21,7 @@ _SURE = 0.01  # p-value from which a link is taken for real
 _TELLS = 0.003  # the same for what a level tells, which is asked in four ways
 _LIKELY = 0.1  # the same where the correlation is strong besides
 _STRONG = 0.6
+_VAGUE = 0.4  # standard error of a correlation that says nothing: a few twins make it up
 _HINT = 0.3  # the same for twins, and the least correlation, where all columns show the link
 _MINOR = 0.05  # a level's own part of its noise below which it does no harm
 _PART = 0.2  # and below which, where the pair shares noise all the same
@@ -114,7 +115,7 @@ def find_uncoupled(case: Case) -> list[Finding]:
             continue
         if _coupled(case, level, link):
             found.append(_correlation_note(level, link))
-        elif link.rows < FEWEST or abs(link.correlation) > _STRONG:
+        elif link.rows < FEWEST or abs(link.correlation) > _STRONG or link.error > _VAGUE:
             found.append(_unclear(level, link))
         else:
             found.append(_uncoupled(case, level, link))
