@@ -84,15 +84,24 @@ _ONE_LEVEL = Needs((1.0,), 1.0, "one level")
 
 
 def pilot_needs(
-    pilot: Pilot, strategy: Strategy | None = None, *, kind: str = "posterior", seed: int = 0
+    pilot: Pilot,
+    strategy: Strategy | None = None,
+    *,
+    method: str = "auto",
+    kind: str = "posterior",
+    seed: int = 0,
 ) -> Needs:
     """What each level adds to the error of a strategy, as far as a pilot tells.
 
     Args:
         pilot: The pilot.
         strategy: How levels will be combined; None for the library's default.
+        method: `"bound"`: E|x_l - x_(l-1)|^2, as in theorem 2. `"loss"`: the variance of the
+            differences of the loss under a network trained on the pilot. `"steps"`: what the steps
+            between levels take to learn. `"auto"`: the bound for strategies that telescope, else
+            the steps; of level L alone for those that use no other.
         kind: `"posterior"` or `"likelihood"`: what will be fitted.
-        seed: Of the network that telescoping strategies need.
+        seed: Of the network that `"loss"` trains.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -100,13 +109,18 @@ def pilot_needs(
     """
     strategy = Stack() if strategy is None else strategy
     check_type(strategy, Strategy, name="strategy", remedy="For example mlsbi.Multilevel().")
+    check_option(method, name="method", allowed=("auto", "bound", "loss", "steps"))
     check_option(kind, name="kind", allowed=("posterior", "likelihood"))
     seed = check_seed(seed)
     levels = pilot.hierarchy.num_levels
     if levels == 1:
         return _ONE_LEVEL
-    if strategy.uses_low_levels and telescopes(strategy):
-        return loss_needs(quick_losses(pilot, strategy, kind=kind, seed=seed))
+    if method == "auto":
+        method = "bound" if telescopes(strategy) else "steps"
+    if method == "bound":
+        return bound_needs(pilot)
+    if method == "loss":
+        return loss_needs(quick_losses(pilot, kind=kind, seed=seed))
     if len(pilot.gains) < levels - 1:
         raise _not_comparable([tuple(x.shape[1:]) for x in pilot.columns.x])
     return step_needs(pilot.gains, pilot.costs, low=strategy.uses_low_levels)
@@ -134,7 +148,7 @@ def reestimate(data: MultilevelData, costs: Sequence[float], strategy: Strategy 
     strategy = Stack() if strategy is None else strategy
     if data.num_levels == 1:
         return _ONE_LEVEL
-    if strategy.uses_low_levels and telescopes(strategy):
+    if telescopes(strategy):
         return _data_bound(data)
     gains = [
         explain_pair(
@@ -238,8 +252,8 @@ def loss_needs(losses: MultilevelLosses) -> Needs:
     )
 
 
-def quick_losses(pilot: Pilot, strategy: Strategy, *, kind: str, seed: int) -> MultilevelLosses:
-    """The losses of a network that is trained on the pilot's runs, quickly.
+def quick_losses(pilot: Pilot, *, kind: str, seed: int) -> MultilevelLosses:
+    """The losses of a network that is trained on the telescoping sum of the pilot's runs, quickly.
 
     Raises:
         ValueError: The levels' x differ in shape.
@@ -248,7 +262,6 @@ def quick_losses(pilot: Pilot, strategy: Strategy, *, kind: str, seed: int) -> M
 
     fit_kind = fit_posterior if kind == "posterior" else fit_likelihood
     quick = Multilevel(start="fresh", training=_QUICK)
-    del strategy  # whatever telescopes is judged by the telescoping sum itself
     fit = fit_kind(pilot.data, strategy=quick, seed=derive_seed(seed, "needs"))
     if fit.multilevel is None:
         raise ValueError("the pilot's runs gave no losses; run more of them")

@@ -95,20 +95,18 @@ class Pilot:
         except ValueError:  # of levels that cannot be fitted; the diagnosis says why
             return None, None
 
-    def needs(self, strategy: Any = None, *, kind: str = "posterior", seed: int = 0) -> Needs:
-        """What each level adds to the error of a fit.
-
-        Args:
-            strategy: How levels will be combined; None for the library's default.
-            kind: `"posterior"` or `"likelihood"`: what will be fitted.
-            seed: Of what is trained for it, if anything is.
-
-        Returns:
-            The needs, from which an allocation is made.
-        """
+    def needs(
+        self,
+        strategy: Any = None,
+        *,
+        method: str = "auto",
+        kind: str = "posterior",
+        seed: int = 0,
+    ) -> Needs:
+        """What each level adds to the error of a fit; see `mlsbi.planning.needs.pilot_needs`."""
         from mlsbi.planning.needs import pilot_needs
 
-        return pilot_needs(self, strategy, kind=kind, seed=seed)
+        return pilot_needs(self, strategy, method=method, kind=kind, seed=seed)
 
     def allocate(
         self,
@@ -116,6 +114,7 @@ class Pilot:
         *,
         error: float | None = None,
         strategy: Any = None,
+        method: str = "auto",
         kind: str = "posterior",
         minimum: int | Sequence[int] | None = None,
         existing: MultilevelData | Sequence[int] | None = None,
@@ -129,6 +128,10 @@ class Pilot:
             budget: What may be spent, in the unit of `costs`.
             error: Instead of a budget: the error to reach, for the least cost.
             strategy: How levels will be combined; None for the library's default.
+            method: What the needs of the levels are found by: `"bound"` (E|x_l - x_(l-1)|^2, as
+                in theorem 2 of the paper), `"loss"` (a network is trained on the pilot, and the
+                variance of its loss's differences taken), `"steps"` (what the steps between levels
+                take to learn); `"auto"` as was measured to be best for the strategy.
             kind: `"posterior"` or `"likelihood"`: what will be fitted.
             minimum: The least number of rows, of all levels or of each.
             existing: Runs that exist already and count, or their numbers.
@@ -147,7 +150,7 @@ class Pilot:
 
         known = [s for s in self.columns.seconds if s is not None]
         return make_plan(
-            self.needs(strategy, kind=kind, seed=seed),
+            self.needs(strategy, method=method, kind=kind, seed=seed),
             self.costs,
             budget=budget,
             error=error,

@@ -42,7 +42,8 @@ def make_plan(
         budget: What the new rows may cost. Give it or `error`; with a deadline, neither is needed.
         error: To reach, in `needs.unit`.
         minimum: Least rows, in total: one number a level, or one for all. By default 8 of each
-            level, for some are held out; fewer (the plan's notes say so) if that is too dear.
+            level, for some are held out; fewer (the plan's notes say so) where those would take
+            more than half of what there is.
         existing: Rows that each level has already: they count, and cost nothing.
         seconds: Wall-clock time of a run of each level, None where not known.
         deadline: Seconds until all new rows shall be there, shared evenly among the cores.
@@ -108,7 +109,8 @@ def _within(plan: Plan, *, default: bool) -> Plan:
         if lowest != plan.minimum:
             notes = (
                 f"Warning: {_MINIMUM} rows a level would take more than half of what there "
-                f"is; the least number is {lowest[0]}. So few can't be held out: expect a fit that can't judge itself.",
+                f"is; the least number is {lowest[0]}. So few can't be held out: expect a fit that "
+                "can't judge itself.",
             )
         plan = replace(plan, minimum=lowest)
     n = _integers(plan, deadline=plan.deadline)
