@@ -46,6 +46,8 @@ def broken(theta, u):
 STUDY = """
 [study]
 seed = 3
+[pilot]
+n = 16
 [noise]
 python = "MODELS:noise"
 [[parameters]]
@@ -104,23 +106,23 @@ def test_it_says_what_to_run_and_runs_the_pilot_alone(study):
     path = study(more="[plan]\nbudget = 2000\n")
     code, text, _ = run(path)
     assert code == 0, text
-    assert calls(path) == 2 * 66
+    assert calls(path) == 2 * 18
     loaded = Study.load(path)
     pilot = loaded.pilot()
     plan = loaded.allocate(pilot)
-    assert calls(path) == 2 * 66  # all of it was in the output folder
+    assert calls(path) == 2 * 18  # all of it was in the output folder
     assert str(pilot) in text
     assert str(pilot.diagnosis).splitlines()[0] in text
     assert "Other budgets" in text
     assert ", ".join(f"{n:,}" for n in plan) in text
     assert f"mlsbi.simulate(study.hierarchy(), {list(plan)}" in text
     assert text.endswith(run(path)[1])  # it began with what the simulators printed
-    assert calls(path) == 2 * 66
+    assert calls(path) == 2 * 18
 
 
 def test_the_lines_that_it_prints_run(study):
     path = study(more="[plan]\nbudget = 2000\n")
-    lines = json.loads(run(path, "--json", "--n", 16)[1])["next"]
+    lines = json.loads(run(path, "--json")[1])["next"]
     fitting = [i for i, line in enumerate(lines) if "mlsbi.fit_posterior" in line]
     names: dict[str, object] = {}
     exec("\n".join(lines[: fitting[0]]), names)
@@ -150,7 +152,7 @@ def test_the_document_says_the_same(study):
 def test_stdout_holds_the_document_alone(study):
     path = study(more="[plan]\nbudget = 2000\n[run]\nexecutor = 1\n")
     done = subprocess.run(
-        [COMMAND, "plan", path, "--json", "--n", "16"], capture_output=True, text=True, check=False
+        [COMMAND, "plan", path, "--json"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["pilot"]["n"] == 16
@@ -158,7 +160,7 @@ def test_stdout_holds_the_document_alone(study):
 
 
 def test_without_a_budget_it_says_what_three_would_buy(study):
-    code, text, _ = run(study(), "--json", "--n", 16)
+    code, text, _ = run(study(), "--json")
     document = json.loads(text)
     assert code == 0
     assert document["plan"] is None
@@ -168,12 +170,12 @@ def test_without_a_budget_it_says_what_three_would_buy(study):
 
 def test_an_error_or_a_deadline_in_place_of_a_budget(study):
     path = study()
-    budget = json.loads(run(path, "--json", "--n", 16, "--budget", 3000)[1])["plan"]
+    budget = json.loads(run(path, "--json", "--budget", 3000)[1])["plan"]
     error = budget["expected"]["error"]
-    back = json.loads(run(path, "--json", "--n", 16, "--error", error)[1])["plan"]
+    back = json.loads(run(path, "--json", "--error", error)[1])["plan"]
     assert back["expected"]["error"] <= error
     assert back["expected"]["cost"] <= budget["expected"]["cost"]
-    code, text, _ = run(path, "--json", "--n", 16, "--deadline", 0.5, "--cores", 2)
+    code, text, _ = run(path, "--json", "--deadline", 0.5, "--cores", 2)
     assert code == 0
     timed = json.loads(text)["plan"]
     assert (timed["deadline"], timed["cores"]) == (0.5, 2)
@@ -181,8 +183,8 @@ def test_an_error_or_a_deadline_in_place_of_a_budget(study):
 
 def test_more_runs_add_to_those_that_are_there_and_out_moves_them(study, tmp_path):
     path = study(more="[plan]\nbudget = 2000\n")
-    run(path, "--n", 16)
-    run(path, "--n", 24)
+    Study.load(path).pilot()
+    Study.load(path).pilot(n=24)
     assert calls(path) == 2 * 26
     run(path, "--n", 12, "--out", tmp_path / "else")
     assert calls(path) == 2 * 26 + 2 * 14
@@ -202,20 +204,22 @@ def test_three_levels_are_chosen_from(study):
 
 def test_a_fault_ends_in_3_and_is_said(study):
     path = study(STUDY.replace("options = { off = 0.1 }\n", "").replace("ladder", "careless", 1))
-    code, text, _ = run(path, "--budget", 2000)
+    code, text, _ = run(path, "--budget", 2000, "--n", 32)
     assert code == 3
     assert "Mend what the doctor calls a fault" in text
-    code, text, _ = run(path, "--budget", 2)  # no plan is no reason to keep the verdict back
+    code, text, _ = run(
+        path, "--budget", 2, "--n", 32
+    )  # no plan is no reason to keep the verdict back
     assert code == 3
     assert "No plan: budget must" in text
-    assert str(Study.load(path).pilot().diagnosis) in text
+    assert str(Study.load(path).pilot(n=32).diagnosis) in text
 
 
 def test_a_broken_simulator_ends_in_1(study):
     path = study(STUDY.replace("MODELS:ladder", "MODELS:broken").replace("options = { off =", "#"))
     code, text, words = run(path, "--json", "--budget", 2000)
     assert (code, text) == (1, "")
-    assert "all 66 runs of level 0 failed" in words
+    assert "all 18 runs of level 0 failed" in words
     raising = study(path.read_text(), '[run]\non_failure = "raise"\n')
     code, text, words = run(raising, "--budget", 2000, "--out", path.parent / "other")
     assert code == 1
@@ -225,8 +229,8 @@ def test_a_broken_simulator_ends_in_1(study):
 @pytest.mark.parametrize(
     ("more", "arguments", "part"),
     [
-        ("[pilot]\nruns = 3\n", [], "pilot.runs is no known key"),
-        ("[plan]\nbudget = 20\n", ["--n", 16], "budget must"),
+        ("[run]\nworkers = 3\n", [], "run.workers is no known key"),
+        ("[plan]\nbudget = 20\n", [], "budget must"),
         ("", ["--budget", "-1"], "no positive number"),
         ("", ["--budget", "1", "--error", "1"], "not both"),
         ("", ["--n", "4"], "--n"),
