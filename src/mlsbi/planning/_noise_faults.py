@@ -138,7 +138,7 @@ def _coupled(case: Case, level: int, link: NoiseLink) -> bool:
     """Whether the noises of a pair are linked, output by output."""
     if link.p < _SURE or (link.p < _LIKELY and abs(link.correlation) > _STRONG):
         return True
-    if link.rows >= FEWEST and link.p > _HINT:
+    if link.rows >= FEWEST and (link.p > _HINT or link.error > _VAGUE):
         return False
     more = link_residuals(case.view(level - 1), case.view(level), case.columns.theta)
     if more is None or more.p > _SURE or abs(more.correlation) < _HINT:
