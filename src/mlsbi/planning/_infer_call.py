@@ -50,7 +50,7 @@ AnyFit = PosteriorFit | LikelihoodFit
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of `mlsbi.infer` that its rounds need; `simulating` are those of `simulate`."""
+    """The arguments of `mlsbi.infer` that its rounds need; `simulating` go to every campaign."""
 
     hierarchy: Hierarchy
     budget: float
@@ -64,6 +64,7 @@ class Call:
     rounds: int
     folds: int
     minimum: tuple[int, ...] | None
+    max_failed: float
     simulating: Mapping[str, Any]
     progress: bool
 
@@ -86,6 +87,7 @@ class Call:
         if isinstance(self.estimator, str | EstimatorSpec):  # others are made for one shape of x
             d = self.hierarchy.prior.dim
             Blueprint(self.estimator, self.kind, 1, value_dim=d, context_shape=(d,)).build(seed=0)
+        check_positive(self.max_failed, name="max_failed", maximum=1, strict=False)
         check_count(self.rounds, name="rounds")
         if check_count(self.folds, name="folds", minimum=0) == 1:
             raise ValueError("folds must be 0 or at least 2; got 1. Pass 0 for no check.")

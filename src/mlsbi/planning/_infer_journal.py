@@ -42,7 +42,7 @@ class Entry:
         spent: In all, the pilot included.
         nlpd: Loss of the round's fit on held-out runs of level L.
         seconds: Wall-clock time of the round.
-        needs: What the round's fit tells about the next round's plan; None: not yet asked.
+        needs: What all runs tell of the next round's plan; None: not yet asked.
     """
 
     number: int
@@ -66,16 +66,23 @@ class Entry:
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> Entry:
         """The entry that `to_dict` described."""
+        known = _numbers(record)
         values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in record.items()
+            k: tuple(v) if isinstance(v, list) else v for k, v in known.items()
         }
-        values["plan"] = Plan.from_dict(record["plan"])
-        for name in ("spent", "nlpd", "seconds"):  # NaN is a word in JSON
-            values[name] = None if record[name] is None else float(record[name])
-        if record["needs"] is not None:
-            needs = record["needs"]
-            values["needs"] = Needs(**needs | {"b": tuple(needs["b"])})
+        values["plan"] = Plan.from_dict(known["plan"])
+        if known["needs"] is not None:
+            values["needs"] = Needs(**known["needs"] | {"b": tuple(known["needs"]["b"])})
         return Entry(**values)
+
+
+def _numbers(value: Any) -> Any:
+    """NaN and infinities, words in JSON, as numbers again."""
+    if isinstance(value, Mapping):
+        return {name: _numbers(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_numbers(entry) for entry in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
 
 
 class Journal:

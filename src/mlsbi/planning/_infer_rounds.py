@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from mlsbi._random import derive_seed
@@ -16,7 +17,7 @@ from mlsbi.data import MultilevelData
 from mlsbi.planning._infer_call import AnyFit, Call, minimum_cost
 from mlsbi.planning._infer_journal import Entry, Journal
 from mlsbi.planning.allocation import row_sums
-from mlsbi.planning.needs import Needs
+from mlsbi.planning.needs import Needs, reestimate
 from mlsbi.planning.pilot import Pilot
 from mlsbi.planning.plan import Plan, make_plan
 from mlsbi.simulate import simulate
@@ -29,9 +30,10 @@ _ROUNDING = 1e-9  # of a budget
 class Rounds:
     """Plans, runs and fits, each noted in the journal before the next begins."""
 
-    def __init__(self, call: Call, pilot: Pilot, journal: Journal) -> None:
-        """Put the parts together; `run` does the work."""
+    def __init__(self, call: Call, pilot: Pilot, journal: Journal, runs: Path) -> None:
+        """Put the parts together; `run` does the work. `runs` is the campaign's store."""
         self.call, self.pilot, self.journal = call, pilot, journal
+        self._runs, self._opened = runs, False
         self._made: tuple[Entry, MultilevelData, AnyFit] | None = None
         self._began = time.monotonic()
 
@@ -39,6 +41,14 @@ class Rounds:
     def measured(self) -> bool:
         """Whether costs are seconds, measured anew in each round."""
         return self.pilot.cost_unit == "seconds"
+
+    @cached_property
+    def _pilot_data(self) -> MultilevelData:
+        """The pilot's runs; without their costs, where these are not in the campaign's unit."""
+        hierarchy = self.call.hierarchy
+        if self.measured and None not in hierarchy.costs:  # of a subset of levels
+            return self.pilot.columns.data(hierarchy)
+        return self.pilot.data
 
     def run(self) -> list[Entry]:
         """All rounds there is money for, the last of them finished.
@@ -174,44 +184,48 @@ class Rounds:
         return self.pilot.needs(call.strategy, kind=call.kind, seed=seed)
 
     def _needs_after(self, entry: Entry) -> Needs:
-        """What a round's fit tells of the needs, noted."""
-        from mlsbi.planning.needs import reestimate
-
+        """What all runs up to a round tell of the needs, noted."""
         if entry.needs is not None:
             return entry.needs
-        data, fit = self.result(entry)
-        seed, number = self.call.seed, entry.number
-
-        def refit(part: MultilevelData, i: int) -> AnyFit:
-            return self.call.fit(part, seed=derive_seed(seed, "refit", number, i), folder=None)
-
-        self._say(f"round {number}: what the fit tells of the next plan")
-        needs = reestimate(
-            fit,
-            data,
-            previous=entry.plan.needs,
-            refit=refit,
-            seed=derive_seed(seed, "needs", number),
-        )
+        data, _ = self.result(entry)
+        self._say(f"round {entry.number}: what {data.n} rows tell of the next plan")
+        needs = reestimate(data, entry.costs or entry.plan.costs, self.call.strategy)
         self.journal.put(replace(entry, needs=needs))
         return needs
 
     def _simulate(self, entry: Entry) -> MultilevelData:
         """The pilot's rows, then the campaign's; failures are told of in the end."""
-        pilot = self.pilot.data
+        call, pilot = self.call, self._pilot_data
         if not any(entry.rows):
             return pilot
+        share = max(call.max_failed, 1 / min(n for n in entry.rows if n))  # one row may fail
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="left out runs that failed")
-            return simulate(
-                self.call.hierarchy,
+            data = simulate(
+                call.hierarchy,
                 [n + rows for n, rows in zip(pilot.n, entry.rows, strict=True)],
-                seed=derive_seed(self.call.seed, "runs"),
-                store=self._folder("runs.zarr"),
+                seed=derive_seed(call.seed, "runs"),
+                store=self._runs,
                 extend=pilot,
-                progress=self.call.progress,
-                **self.call.simulating,
+                max_failed=share,
+                allow_changes=self._opened,  # a simulator may hold a cache or a counter
+                progress=call.progress,
+                **call.simulating,
             )
+        self._opened = True
+        self._check_failed(data, entry.rows)
+        return data if self.journal.folder is not None else _in_memory(data)
+
+    def _check_failed(self, data: MultilevelData, rows: Sequence[int]) -> None:
+        for level, (dropped, of) in enumerate(zip(data.dropped, rows, strict=True)):
+            failed = dropped - self._pilot_data.dropped[level]
+            if failed > max(1, self.call.max_failed * of):
+                first = next(f for f in reversed(data.failures) if f.level == level)
+                raise RuntimeError(
+                    f"{failed} of {of} rows of level {level} failed, more than max_failed = "
+                    f"{self.call.max_failed}. One of them: {first}. Correct the simulator and "
+                    "begin anew, or raise max_failed."
+                )
 
     def _finished(self, entry: Entry) -> Entry:
         """The round with what came of it; noted."""
@@ -245,3 +259,22 @@ class Rounds:
     def _say(self, text: str) -> None:
         if self.call.progress:
             print(text, file=sys.stderr, flush=True)
+
+
+def _in_memory(data: MultilevelData) -> MultilevelData:
+    """The same, which needs no store any more."""
+    levels = [
+        (data.theta(level), data.x_coarse(level) if level else None, data.x(level))
+        for level in range(data.num_levels)
+    ]
+    facts = data._facts
+    return MultilevelData(
+        data.prior,
+        levels,
+        costs=data.costs,
+        dropped=data.dropped,
+        failures=tuple(data.failures),
+        seconds=data.seconds,
+        seconds_sd=data.seconds_sd,
+        seeds=facts["seeds"],
+    )

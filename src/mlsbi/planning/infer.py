@@ -1,20 +1,22 @@
-"""Adaptive runs: pilot, plan, simulate, fit, look at the fit, plan anew; all within one budget.
+"""Adaptive runs: pilot, plan, simulate, fit, look at all runs, plan anew; all within one budget.
 
 An allocation is as good as what is known of the levels, and a few dozen pilot runs tell little. So
 the budget is spent in R rounds. After round r the spend is
 
     pilot + (budget - pilot) 2^(r - R):
 
-early rounds are cheap, and the last half is spent on the best knowledge. Each round's plan is made
-from what the last round's fit tells (variances of the differences of its losses, or refits to half
-of a level's rows), counting all rows there are, as adaptive multilevel Monte Carlo does for means
-(Giles 2015, Multilevel Monte Carlo methods, Acta Numerica 24, section 3).
+early rounds are cheap, and the last half is spent on the best knowledge. The first plan is made
+from the pilot, each later one from all runs up to it, whose rows count in the plan, as adaptive
+multilevel Monte Carlo does for means (Giles 2015, Multilevel Monte Carlo methods, Acta Numerica 24,
+section 3). Each round ends with a fit, so that one sees what the money bought.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +97,8 @@ def infer(
         on_failure: As in `mlsbi.simulate`.
         timeout: As in `mlsbi.simulate`.
         retries: As in `mlsbi.simulate`.
-        max_failed: As in `mlsbi.simulate`; the pilot may lose more.
+        max_failed: Share of a level's rows that may fail before that is an error, one row in any
+            case; the pilot may lose more.
         isolate: As in `mlsbi.simulate`.
         progress: Whether to show on stderr what is going on.
 
@@ -122,21 +125,33 @@ def infer(
     }  # fmt: skip
     call = Call(
         hierarchy, budget, check_seed(seed), kind, strategy, estimator, ensemble, training, pilot,
-        rounds, folds, check_minimum(minimum, hierarchy.num_levels),
-        shared | {"max_failed": max_failed}, progress,
+        rounds, folds, check_minimum(minimum, hierarchy.num_levels), max_failed, shared, progress,
     ).checked()  # fmt: skip
     folder = None if store is None else as_folder(store)
-    with open_journal(folder, call.describe()) as journal:
-        first = _pilot(call, folder, shared)
+    with open_journal(folder, call.describe()) as journal, _runs_folder(folder) as runs:
+        first = _pilot(call, folder)
         check_affordable(call, first.cost, first.data.n, first.costs)
         observed = check_observation(
             x_o, first.data.event_shape(hierarchy.num_levels - 1), kind=kind
         )
         journal.same_pilot(runs_digest(first.data))
-        return _inference(Rounds(call, first, journal), observed)
+        return _inference(Rounds(call, first, journal, runs / "runs.zarr"), observed)
 
 
-def _pilot(call: Call, folder: Path | None, shared: dict[str, Any]) -> Pilot:
+@contextmanager
+def _runs_folder(folder: Path | None) -> Iterator[Path]:
+    """Where the campaign is stored; for the time of the call, if it needn't be kept.
+
+    Each round adds to the same campaign, which thus needs a place.
+    """
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="mlsbi-") as place:
+        yield Path(place)
+
+
+def _pilot(call: Call, folder: Path | None) -> Pilot:
     if isinstance(call.pilot, Pilot):
         return call.pilot
     return run_pilot(
@@ -145,7 +160,7 @@ def _pilot(call: Call, folder: Path | None, shared: dict[str, Any]) -> Pilot:
         seed=call.pilot_seed,
         store=None if folder is None else folder / "pilot",
         progress=call.progress,
-        **shared,
+        **call.simulating,
     )
 
 
