@@ -268,22 +268,6 @@ def test_figure_shows_the_optimum():
     assert alone.get_ydata() == pytest.approx(1.1 * 40 / cost)
 
 
-def test_needs_of_another_form():
-    """Where the error of level L alone starts at a ceiling and falls as a power."""
-    needs = Needs((1.0, 2.0), 100.0, "steps", "nats", told=1.5, power=0.8)
-    plan = make_plan(needs, (1.0, 40.0), budget=5000)
-    assert 1.5 / (1 + plan.single_n / 100) ** 0.8 == pytest.approx(plan.error)
-    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))).single_n == plan.single_n
-    _, expected, factor = plan.plot().axes
-    n1, factors = factor.lines[0].get_data()
-    alone = 1.5 / (1 + factors * n1 / 100) ** 0.8
-    assert alone == pytest.approx(expected.lines[0].get_ydata())
-    hopeless = make_plan(needs, (1.0, 40.0), budget=42)
-    assert (hopeless.single_n, hopeless.factor) == (0.0, 0.0)
-    assert any("alone is expected to be better" in note for note in hopeless.table().notes)
-    hopeless.plot()
-
-
 def test_figure_into_axes_of_ones_own():
     figure = Figure()
     assert two(budget=5000).plot(figure.subplots(1, 2)) is figure

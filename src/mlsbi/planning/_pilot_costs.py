@@ -16,7 +16,7 @@ __all__ = ["cost_notes", "expected_factors", "measured_costs"]
 
 _SHORTEST = 1e-9  # seconds of a run: costs must be above zero
 _ROUGH = 0.1  # seconds of all runs of a level
-_RUNS = 100.0  # of level L alone, whose cost is the budget of the factors that a pilot tells
+# of level L alone, whose cost is the budget of the factors that a pilot tells
 
 
 def measured_costs(columns: Columns) -> tuple[float, ...]:
@@ -58,28 +58,21 @@ def cost_notes(levels: Sequence[Level], columns: Columns, runs: int) -> tuple[st
     return tuple(notes)
 
 
-def expected_factors(
-    needs: Needs, costs: Sequence[float], *, runs: float = _RUNS
-) -> tuple[float | None, float | None]:
+def expected_factors(needs: Needs, costs: Sequence[float]) -> tuple[float | None, float | None]:
     """Single-level runs that a row of level L is worth, and that the cost of one such run is worth.
 
-    At the budget of so many runs of level L, under the optimal allocation: with k_l the cost of a
-    row and S = sum_l sqrt(b_l k_l), the error is S^2 / budget and n_L = budget sqrt(b_L / k_L) / S.
-    The budget matters only where the error of a single level does not fall as 1 / n.
+    Under the optimal allocation, whatever the budget: with k_l the cost of a row and
+    S = sum_l sqrt(b_l k_l), single / (S sqrt(b_L / k_L)) and single C_L / S^2.
 
     Args:
         needs: What each level adds to the error.
         costs: Of one run of each level.
-        runs: Runs of level L alone that the budget would pay for.
 
     Returns:
-        n_eq / n_L and n_eq / runs; None for one that is infinite.
+        n_eq / n_L, and n_eq C_L / cost; None for one that is infinite.
     """
     row_costs = [cost + (costs[i - 1] if i else 0.0) for i, cost in enumerate(costs)]
     total = math.fsum(math.sqrt(b * k) for b, k in zip(needs.b, row_costs, strict=True))
-    if total == 0:
-        return None, None
-    budget = runs * costs[-1]
-    equal = float(needs.single_runs(total**2 / budget))
-    rows = budget * math.sqrt(needs.b[-1] / row_costs[-1]) / total
-    return (equal / rows if rows > 0 else None), equal / runs
+    top = math.sqrt(needs.b[-1] / row_costs[-1])
+    factor = needs.single / (total * top) if total * top > 0 else None
+    return factor, (needs.single * costs[-1] / total**2 if total > 0 else None)

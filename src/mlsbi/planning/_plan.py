@@ -2,9 +2,9 @@
 
     error(n) = sum_l b_l / n_l
 
-So many runs of level L alone as have the same error, n_eq (`Needs.single_runs`: single / error in
-the simplest case), are expected to be as good as the plan: n_eq / n_L times as many as it has, at
-n_eq C_L / sum_l n_l k_l times its cost, k_l = C_l + C_(l-1).
+So many runs of level L alone as have the same error, n_eq = single / error, are expected to be as
+good as the plan: n_eq / n_L times as many as it has, at n_eq C_L / sum_l n_l k_l times its cost,
+k_l = C_l + C_(l-1).
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ from mlsbi.planning.allocation import expected_error, optimal
 
 if TYPE_CHECKING:
     from mlsbi.planning._plan import Plan
-    from mlsbi.planning.needs import Needs
 
 __all__ = ["draw_plan"]
 
@@ -97,7 +95,7 @@ def _draw_expected(ax: Axes, plan: Plan, path: _Path) -> None:
     if rows.max() < 1.01 * rows.min():  # held by the minimum: all would lie on one vertical line
         x, mark, label = costs, plan.total_cost, "cost of all rows"
     error = _above_zero(path.error)
-    alone = _above_zero(_error_alone(plan.needs, costs / plan.costs[-1]))
+    alone = _above_zero(plan.needs.single * plan.costs[-1] / costs)
     ax.plot(x, error, label="error of the plan", **line_style(0))
     ax.plot(x, alone, label=f"error of level {top} alone, same cost", **line_style(1))
     ax.plot([mark], [plan.error], "o", color=line_style(0)["color"])
@@ -107,15 +105,8 @@ def _draw_expected(ax: Axes, plan: Plan, path: _Path) -> None:
     scale = "log" if drawable else "linear"
     ax.set(xscale="log", yscale=scale, xlabel=label, ylabel=f"error{unit}")
     _plain_ticks(ax, x)
-    _draw_factor(ax, plan, (x, plan.needs.single_runs(error) / rows), mark)
+    _draw_factor(ax, plan, (x, plan.needs.single / error / rows), mark)
     _legend(ax)
-
-
-def _error_alone(needs: Needs, runs: Array) -> Array:
-    """The error of so many runs of level L alone: the inverse of `needs.single_runs`."""
-    if math.isinf(needs.told):
-        return needs.single / runs
-    return needs.told / (1 + runs / needs.single) ** needs.power
 
 
 def _draw_factor(ax: Axes, plan: Plan, curve: tuple[Array, Array], mark: float) -> None:

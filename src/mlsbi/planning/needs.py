@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -40,10 +40,9 @@ __all__ = [
     "step_needs",
 ]
 
-# The loss of a single-level fit by n runs, as a share of what there is to learn:
-# 1 / (1 + n / _SINGLE_ROWS)^_SINGLE_POWER, from `benchmarks/factors.py` on tuning seeds.
-_SINGLE_ROWS, _SINGLE_POWER = 100.0, 0.8
-_LEAST_TOLD = 0.5  # nats
+# Of a single-level network, as a multiple of what an emulator of level L alone needs; measured over
+# 14 tasks (`benchmarks/factors.py`), where it varies by a factor of 1.6 about these values.
+_SINGLE = {"posterior": 22.0, "likelihood": 2.0}
 _BOUND = "bound: E|x_l - x_(l-1)|^2"
 _QUICK = Training(max_steps=800, learning_rate=3e-3, batch_size=None)
 
@@ -54,30 +53,19 @@ class Needs:
 
     Attributes:
         b: Of each level, 0 .. L, at least 0.
-        single: The same of level L alone: n single-level runs have the error `single / n`; where
-            `told` is given, `told / (1 + n / single)^power`.
+        single: The same of level L alone: n single-level runs have the error `single / n`.
         source: Where the figures come from, in words.
         unit: Of the error.
-        told: The error without any run.
-        power: How quickly the error of a single level falls.
     """
 
     b: tuple[float, ...]
     single: float
     source: str
     unit: str = ""
-    told: float = math.inf
-    power: float = 1.0
 
-    def single_runs(self, error: Any) -> Any:
-        """Runs of level L alone that have this error, n_eq; a number or an array of them.
-
-        0 where no run has it.
-        """
-        if math.isinf(self.told):
-            return self.single / error
-        more = self.single * ((self.told / error) ** (1 / self.power) - 1)
-        return (more + abs(more)) / 2
+    def single_runs(self, error: float) -> float:
+        """Runs of level L alone that have this error, n_eq."""
+        return self.single / error
 
 
 _ONE_LEVEL = Needs((1.0,), 1.0, "one level")
@@ -123,7 +111,7 @@ def pilot_needs(
         return loss_needs(quick_losses(pilot, kind=kind, seed=seed))
     if len(pilot.gains) < levels - 1:
         raise _not_comparable([tuple(x.shape[1:]) for x in pilot.columns.x])
-    return step_needs(pilot.gains, pilot.costs, low=strategy.uses_low_levels)
+    return step_needs(pilot.gains, pilot.costs, kind=kind, low=strategy.uses_low_levels)
 
 
 def _not_comparable(shapes: Sequence[tuple[int, ...]]) -> ValueError:
@@ -134,13 +122,20 @@ def _not_comparable(shapes: Sequence[tuple[int, ...]]) -> ValueError:
     )
 
 
-def reestimate(data: MultilevelData, costs: Sequence[float], strategy: Strategy | None) -> Needs:
+def reestimate(
+    data: MultilevelData,
+    costs: Sequence[float],
+    strategy: Strategy | None = None,
+    *,
+    kind: str = "posterior",
+) -> Needs:
     """The needs as all runs that there are tell them, the pilot's and later ones.
 
     Args:
         data: The runs.
         costs: Of one run of each level.
         strategy: How levels are combined; None for the library's default.
+        kind: `"posterior"` or `"likelihood"`: what is fitted.
 
     Raises:
         ValueError: The levels' x differ in shape.
@@ -160,7 +155,7 @@ def reestimate(data: MultilevelData, costs: Sequence[float], strategy: Strategy 
     known = [gain for gain in gains if gain is not None]
     if len(known) < len(gains):
         raise _not_comparable([data.event_shape(level) for level in range(data.num_levels)])
-    return step_needs(known, costs, low=strategy.uses_low_levels)
+    return step_needs(known, costs, kind=kind, low=strategy.uses_low_levels)
 
 
 def telescopes(strategy: Strategy) -> bool:
@@ -168,7 +163,9 @@ def telescopes(strategy: Strategy) -> bool:
     return isinstance(strategy, (Multilevel, Transfer))
 
 
-def step_needs(gains: Sequence[PairGain], costs: Sequence[float], *, low: bool = True) -> Needs:
+def step_needs(
+    gains: Sequence[PairGain], costs: Sequence[float], *, kind: str, low: bool = True
+) -> Needs:
     """Needs of strategies that learn how a run follows from a coarser one, such as the default.
 
     The emulator of level 0 and the steps from level to level each lose nats of the density of x_L,
@@ -180,6 +177,7 @@ def step_needs(gains: Sequence[PairGain], costs: Sequence[float], *, low: bool =
     Args:
         gains: What each level tells of the next, 0 to 1, 1 to 2, ...
         costs: Of one run of each level.
+        kind: `"posterior"` or `"likelihood"`: what will be fitted.
         low: Whether low levels are used at all.
     """
     carried = [1.0]  # from level L down
@@ -192,14 +190,11 @@ def step_needs(gains: Sequence[PairGain], costs: Sequence[float], *, low: bool =
     # A gain that is there is used, although the emulator of level L alone may come as far.
     gained = all(gain.nats > 2 * gain.error for gain in gains)
     useless = not gained and _least(alone, rows) <= _least(b, rows)
-    told = max(gains[-1].told, _LEAST_TOLD)
     return Needs(
         alone if useless or not low else b,
-        _SINGLE_ROWS,
+        _SINGLE[kind] * gains[-1].alone_need,
         "level L alone" if useless or not low else "what the steps between levels take to learn",
         "nats",
-        told,
-        _SINGLE_POWER,
     )
 
 

@@ -9,13 +9,13 @@ chooses models so; for telescoping sums: Giles 2015, section 2.6).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
 
 from mlsbi._checks import check_positive
 from mlsbi._table import Table
-from mlsbi.planning.plan import Plan
+from mlsbi.planning.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from mlsbi.planning.pilot import Pilot
@@ -88,7 +88,7 @@ class Choices:
 def choose_levels(
     pilot: Pilot, budget: float, *, strategy: Any = None, kind: str = "posterior", seed: int = 0
 ) -> Choices:
-    """Plan every subset of the levels that has level L and at least one other, for one budget.
+    """Plan every subset of the levels that has level L, for one budget.
 
     Args:
         pilot: The pilot of all levels.
@@ -107,8 +107,8 @@ def choose_levels(
     budget = check_positive(budget, name="budget")
     top = pilot.hierarchy.num_levels - 1
     low = range(top)
-    subsets = chain.from_iterable(combinations(low, size) for size in range(min(top, 1), top + 1))
-    found, reason = [], ""
+    subsets = chain.from_iterable(combinations(low, size) for size in range(1, top + 1))
+    found, reason = _alone(pilot, budget, strategy=strategy, kind=kind, seed=seed), ""
     for levels in ((*some, top) for some in subsets):
         part = pilot if len(levels) == top + 1 else pilot.subset(levels)
         try:
@@ -117,6 +117,17 @@ def choose_levels(
             reason = reason or f"levels {list(levels)}: {error}"
             continue
         found.append(Choice(levels, plan))
-    if not found:
+    if not any(choice.levels[:-1] for choice in found):
         raise ValueError(f"budget {budget:g} pays for no subset of the levels; {reason}")
     return Choices(tuple(sorted(found, key=lambda choice: choice.plan.error)), budget)
+
+
+def _alone(pilot: Pilot, budget: float, **options: Any) -> list[Choice]:
+    """Level L alone, a single-level fit; none where nothing is known of it."""
+    try:
+        needs = pilot.needs(options["strategy"], kind=options["kind"], seed=options["seed"])
+        one = replace(needs, b=(needs.single,), source="a single level")
+        plan = make_plan(one, pilot.costs[-1:], budget=budget)
+    except ValueError:  # as of all levels, which says why
+        return []
+    return [Choice((len(pilot.costs) - 1,), plan)]
