@@ -6,7 +6,6 @@ Levels run from 0 (coarsest) to L (finest) everywhere.
 from __future__ import annotations
 
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mlsbi import metrics
@@ -18,8 +17,8 @@ from mlsbi.fit_io import load_fit
 from mlsbi.hierarchy import Hierarchy, Level
 from mlsbi.history import History, Status
 from mlsbi.options import Training
-from mlsbi.planning.infer import infer
-from mlsbi.planning.pilot import pilot
+from mlsbi.planning.infer import Inference, infer
+from mlsbi.planning.pilot import Pilot, pilot
 from mlsbi.planning.plan import Plan
 from mlsbi.prior import Prior
 from mlsbi.results import LikelihoodFit, PosteriorFit
@@ -37,14 +36,17 @@ from mlsbi.strategies import (
 
 if TYPE_CHECKING:
     from mlsbi import plots, tasks
+    from mlsbi.study import Study
 
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Modules imported when first used: matplotlib and sbi, which they need, are slow to import."""
+def __getattr__(name: str) -> object:
+    """Imported when first used: matplotlib, sbi and pydantic, which they need, take their time."""
     if name in {"plots", "tasks"}:
         return import_module(f"mlsbi.{name}")
+    if name == "Study":
+        return import_module("mlsbi.study").Study
     raise AttributeError(f"module 'mlsbi' has no attribute {name!r}")
 
 
@@ -58,11 +60,13 @@ __all__ = [
     "Failure",
     "Hierarchy",
     "History",
+    "Inference",
     "Level",
     "LikelihoodFit",
     "LocalProcesses",
     "Multilevel",
     "MultilevelData",
+    "Pilot",
     "Plan",
     "Pooled",
     "PosteriorFit",
@@ -71,6 +75,7 @@ __all__ = [
     "Stack",
     "Status",
     "Strategy",
+    "Study",
     "Training",
     "Transfer",
     "export_runs",

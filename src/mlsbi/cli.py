@@ -35,8 +35,8 @@ _MaxSteps = Annotated[
 _Task = Annotated[
     str,
     typer.Argument(
-        help="g-and-k-nle, g-and-k-npe, ou, toggle, camels-sigma8, camels-2; stress-noise, "
-        "stress-anti, stress-decoupled, stress-blind, stress-noisy, stress-integers, "
+        help="g-and-k-nle, g-and-k-npe, ou, toggle, linear-gaussian, camels-sigma8, camels-2; "
+        "stress-noise, stress-anti, stress-decoupled, stress-blind, stress-noisy, stress-integers, "
         "stress-bimodal, stress-wide; or all.",
         metavar="TASK",
     ),
