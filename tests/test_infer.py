@@ -15,6 +15,7 @@ from infer_ladder import QUICK, Runs, know_needs, ladder, noise, same, simulator
 from linear_gaussian import box_prior
 from mlsbi import Hierarchy, Level, Multilevel, SingleLevel
 from mlsbi.planning import _infer_call, _infer_rounds
+from quick import rough_processes, short_trainings
 from tiny import posterior_builder
 
 
@@ -49,11 +50,11 @@ COSTS = [(2.5,), (1.0, 4.0), (0.1, 0.3), (1.0, 1000.0), (1.0, 7.3, 55.1), (0.7, 
 
 @pytest.mark.usefixtures("stub_needs", "stub_fits")
 @pytest.mark.parametrize("costs", COSTS, ids=str)
-@pytest.mark.parametrize("rounds", [1, 3, 5])
+@pytest.mark.parametrize("rounds", [1, 3, pytest.param(5, marks=pytest.mark.slow)])
 def test_the_budget_is_spent_and_never_exceeded(runs, costs, rounds):
     draw = random.Random(rounds)
     pilot = 10 * math.fsum(costs)
-    for budget in [pilot, pilot + 0.9 * costs[0], *(pilot * draw.uniform(1, 40) for _ in range(6))]:
+    for budget in [pilot, pilot + 0.9 * costs[0], *(pilot * draw.uniform(1, 40) for _ in range(2))]:
         runs.clear()
         made = mlsbi.infer(ladder(costs), budget=budget, seed=1, pilot=8, folds=0, rounds=rounds)
         assert runs.spent == pytest.approx(made.spent, rel=1e-9)  # what really ran
@@ -173,6 +174,24 @@ def test_a_likelihood_and_an_estimator_of_ones_own(tmp_path):
     same(made, again)
     with pytest.raises(ValueError, match="x_o must be known"):
         made.samples(5)
+
+
+@pytest.mark.parametrize(
+    "strategy", [SingleLevel(), Multilevel(start="fresh"), None], ids=["single", "multi", "default"]
+)
+def test_plans_of_the_real_needs(monkeypatch, strategy):
+    rough_processes(monkeypatch)
+    short_trainings(monkeypatch, steps=4)
+    arguments = {"budget": 500, "seed": 5, "rounds": 2, "x_o": [0.0, 0.0]}
+    quick = QUICK | {"strategy": strategy, "pilot": 16, "folds": 0}
+    made = mlsbi.infer(ladder(), **arguments, **quick)
+    assert 499 < made.spent <= 500
+    assert len(made.rounds) == 2
+    if isinstance(strategy, SingleLevel):
+        assert made.data.n[0] < 100  # it has no use for level 0
+    else:
+        assert made.data.n[0] > made.data.n[1] > 16
+    assert made.samples(5, seed=0).shape == (5, 2)
 
 
 @pytest.mark.usefixtures("stub_needs")

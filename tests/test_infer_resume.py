@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +122,39 @@ def test_killed_at_any_step_it_goes_on(runs, tmp_path, monkeypatch):
         assert all_runs[1] == usual[1]
         if step != "simulator":  # between the runs of a pair, the first of them is lost
             assert all_runs[0] == usual[0]
+
+
+LOST = """
+import os, sys
+import pytest, mlsbi
+from infer_ladder import QUICK, Runs, know_needs, ladder
+from test_infer_resume import bombs, Kill
+
+patch = pytest.MonkeyPatch()
+know_needs(patch)
+bombs(patch, Runs(patch), int(sys.argv[1]))
+try:
+    mlsbi.infer(ladder(), budget=400, seed=5, store=sys.argv[2], **QUICK)
+except Kill:
+    os._exit(9)  # no one tidies up
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("stub_needs")
+def test_a_process_that_vanishes_loses_nothing(runs, tmp_path, monkeypatch):
+    expected, _, _ = uninterrupted(runs, tmp_path / "s", monkeypatch)
+    codes = []
+    while not codes or codes[-1] == 9:  # each time it gets eight steps further
+        command = [sys.executable, "-c", LOST, "8", str(tmp_path / "t")]
+        ended = subprocess.run(
+            command, cwd=Path(__file__).parent, timeout=120, check=False, capture_output=True
+        )
+        assert ended.returncode in (0, 9), ended.stderr
+        codes.append(ended.returncode)
+    assert codes[-1] == 0
+    assert len(codes) > 2
+    same(mlsbi.infer(ladder(), budget=400, seed=5, store=tmp_path / "t", **QUICK), expected)
 
 
 @pytest.mark.usefixtures("stub_needs")

@@ -90,10 +90,10 @@ class CrossFit:
         )
         if self.coverage is None:
             return text
-        bias = self.coverage.bias
+        bias, error = self.coverage.bias, (12 * n) ** -0.5  # of uniform ranks
         return (
             f"{text}; credible regions hold the truth {abs(bias):.1%} too "
-            f"{'often' if bias > 0 else 'seldom'} on average, as far as {n} runs tell"
+            f"{'often' if bias > 0 else 'seldom'} on average (+- {error:.1%})"
         )
 
 
