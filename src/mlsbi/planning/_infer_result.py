@@ -30,7 +30,7 @@ class Round:
         spent: In all after the round, the pilot included.
         nlpd: Mean loss of the round's fit on held-out runs of level L, `fit.multilevel`'s: minus
             the log density, of a likelihood in the network's units; NaN where not known.
-        seconds: Wall-clock time of the round, 0 where it was only read from a store.
+        seconds: Wall-clock time of the round, in the call that finished it.
     """
 
     plan: Plan
@@ -142,7 +142,7 @@ class Inference:
             f"{kind} of level {top}, fitted to {rows}, in {len(self.rounds)} round(s) for "
             f"{self.spent:,.6g} of {self.budget:,.6g}{unit}.",
             f"Expected to be as good as {plan.single_n:,.0f} runs of level {top} alone, "
-            f"{plan.cost_factor:.2g} times what they cost.",
+            f"which would cost {plan.cost_factor:.2g} times as much.",
             f"Check: {self.check}." if self.check is not None else "No check was made.",
         ]
         return "\n".join([*lines, *(f"Warning: {text}" for text in self.warnings)])
