@@ -20,18 +20,21 @@ from mlsbi import (
     Pooled,
     SingleLevel,
     Status,
+    Training,
     Transfer,
     fit_likelihood,
     fit_posterior,
     load_fit,
     strategies,
 )
+from mlsbi._random import make_generator
 from mlsbi.estimators.specs import EstimatorSpec
 from mlsbi.estimators.transforms import Support
 from mlsbi.estimators.union import union
-from mlsbi.problem import Problem
+from mlsbi.prepare import train_rows
+from mlsbi.problem import Problem, folds
 from mlsbi.strategies import Solution, Strategy
-from tiny import D, linear_data, tiny
+from tiny import D, box, linear_data, tiny
 
 KINDS = {"posterior": fit_posterior, "likelihood": fit_likelihood}
 SMALL = MDN(components=2, hidden=(8,))
@@ -297,3 +300,22 @@ def test_a_wrong_estimator_is_named_before_any_work() -> None:
 def test_a_strategy_without_train_and_solve_says_so() -> None:
     with pytest.raises(NotImplementedError, match="Strategy"):
         fit("posterior", linear_data((40, 20)), Strategy())
+
+
+def test_the_same_theta_is_held_out_together_at_all_levels():
+    """A pilot runs all levels on the same draws: what is held out at one is at the others."""
+    generator = torch.Generator().manual_seed(0)
+    theta = [torch.rand(n, D, generator=generator) for n in (30, 20)]
+    theta[1][5:15] = theta[0][10:20]  # shared by the levels
+    theta[1][4] = theta[1][5]  # a twin
+    x = torch.zeros(30, 2)
+    levels = [(theta[0], x), (theta[1], x[:20], x[:20])]
+    data = MultilevelData.from_arrays(box(), levels)
+    low, high = train_rows(data, 5, Training(), 0)
+    assert torch.equal(low[:, 10:20], high[:, 5:15])
+    assert torch.equal(high[:, 4], high[:, 5])
+    assert ((~high).sum(0) == 1).all()  # each row is held out once, as without shared theta
+    alone = MultilevelData.from_arrays(box(), levels[:1])
+    plain = folds(30, 5, fraction=0.2, generator=make_generator(0, "folds", 0))
+    assert torch.equal(train_rows(alone, 5, Training(), 0)[0], plain)
+    assert torch.equal(low[:, :10], plain[:, :10])  # rows of their own are dealt as ever

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +16,7 @@ from mlsbi.data import MultilevelData
 from mlsbi.estimators.transforms import Standardise, Support, Transform, robust_location_scale
 from mlsbi.options import Training
 from mlsbi.prior import Prior
-from mlsbi.problem import LevelRows, folds
+from mlsbi.problem import LevelRows, folds, num_folds
 from mlsbi.summaries import Learner, Summary
 
 __all__ = ["Prepared", "prepare", "train_rows"]
@@ -146,16 +149,47 @@ def _transfer_error(
 def train_rows(
     data: MultilevelData, members: int, training: Training, seed: int
 ) -> tuple[Tensor, ...]:
-    """For each level, which rows each member trains on, bool `(k, n_l)`."""
-    return tuple(
-        folds(
-            n,
-            members,
-            fraction=training.validation_fraction,
-            generator=make_generator(seed, "folds", level),
-        )
+    """For each level, which rows each member trains on, bool `(k, n_l)`.
+
+    Runs with the same theta, as those of a pilot at all levels, are held out together: their noise
+    may be the same, too, and a member would be judged by what it has seen.
+    """
+    fraction = training.validation_fraction
+    found = tuple(
+        folds(n, members, fraction=fraction, generator=make_generator(seed, "folds", level))
         for level, n in enumerate(data.n)
     )
+    together, number = same_theta([data.theta(level) for level in range(data.num_levels)])
+    if fraction is None or number == 0:
+        return found
+    count = num_folds(fraction)
+    fold = torch.randperm(number, generator=make_generator(seed, "folds", "same theta")) % count
+    for train, group in zip(found, together, strict=True):
+        if len(group) > 1:
+            rows = group >= 0
+            member = torch.arange(members).unsqueeze(1) % count
+            train[:, rows] = fold[group[rows]] != member
+    return found
+
+
+def same_theta(theta: Sequence[Tensor]) -> tuple[list[Tensor], int]:
+    """Which rows have a theta that comes more than once, at any level.
+
+    Args:
+        theta: Of each level, `(n_l, d)`.
+
+    Returns:
+        A number for each row of each level, the same for the same theta, -1 where it comes once;
+        and how many such numbers there are.
+    """
+    every = torch.cat(list(theta)).numpy().astype(np.float64)
+    key = np.zeros(len(every))
+    for j in range(every.shape[1]):  # one number a row, as sorting rows takes long
+        key += every[:, j] * math.sqrt(j + 2)
+    _, group, count = np.unique(key, return_inverse=True, return_counts=True)
+    again = np.where(count > 1, np.cumsum(count > 1) - 1, -1)
+    found = torch.from_numpy(again[group.ravel()])
+    return list(found.split([len(t) for t in theta])), int((count > 1).sum())
 
 
 def _rows(kind: str, theta: Tensor, x: Tensor, coarse: Tensor | None) -> LevelRows:

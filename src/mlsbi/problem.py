@@ -15,7 +15,7 @@ from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.options import Training
 from mlsbi.parameters import Parameters
 
-__all__ = ["DrawnRows", "LevelRows", "Objective", "Problem", "Term", "folds"]
+__all__ = ["DrawnRows", "LevelRows", "Objective", "Problem", "Term", "folds", "num_folds"]
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,16 @@ def folds(n: int, members: int, *, fraction: float | None, generator: torch.Gene
     train = torch.ones(members, n, dtype=torch.bool)
     if fraction is None or n < 2:
         return train
-    count = max(2, round(1 / fraction))
+    count = num_folds(fraction)
     place = torch.randperm(n, generator=generator)
     for member in range(members):
         train[member, place % count == member % count] = False
     return train
+
+
+def num_folds(fraction: float) -> int:
+    """How many folds rows are dealt to where a member holds out so large a part of them."""
+    return max(2, round(1 / fraction))
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,12 @@ def expected_factors(needs: Needs, costs: Sequence[float]) -> tuple[float | None
         costs: Of one run of each level.
 
     Returns:
-        n_eq / n_L, and n_eq C_L / cost; None for one that is infinite.
+        n_eq / n_L, and n_eq C_L / cost; None for one that is infinite. Where nothing is needed of
+        the low levels, what they add: nothing to a run, and their cost to its own.
     """
     row_costs = [cost + (costs[i - 1] if i else 0.0) for i, cost in enumerate(costs)]
+    if len(costs) > 1 and needs.b[-1] > 0 and not any(needs.b[:-1]):
+        return 1.0, costs[-1] / row_costs[-1]
     total = math.fsum(math.sqrt(b * k) for b, k in zip(needs.b, row_costs, strict=True))
     top = math.sqrt(needs.b[-1] / row_costs[-1])
     factor = needs.single / (total * top) if total * top > 0 else None
