@@ -56,12 +56,12 @@ def test_whole_numbers_are_too(budget: float) -> None:
     assert max(found) < 1.15
 
 
-def test_what_a_pilot_recommends_for_a_telescoping_strategy_is_too() -> None:
+def test_what_a_pilot_recommends_by_the_bound_is_too() -> None:
     """Through the public call, which adds a least number of rows that does not bind here."""
     found = []
     for seed in SEEDS:
         pilot = mlsbi.pilot(linear_gaussian(3).hierarchy, 64, seed=seed)
-        plan = pilot.allocate(BUDGET, strategy=mlsbi.Multilevel())
+        plan = pilot.allocate(BUDGET, method="bound")
         b = needs(seed)[1]
         found.append(expected_error(b, tuple(plan)) / expected_error(b, optimal(b, COSTS, BUDGET)))
     assert median(found) < 1.05

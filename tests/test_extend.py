@@ -277,9 +277,17 @@ def test_max_failed_is_a_share_of_the_rows_that_are_run(store):
     with pytest.warns(UserWarning, match=r"level 0: 0 of 0, level 1: \d of 9"):
         data = simulate(own, (20, 17), max_failed=0.9, **options)
     assert data.n[1] + data.dropped[1] == 17
-    options["store"] = None
-    with pytest.raises(RuntimeError, match="all 2 runs of level 0 failed, so that nothing was add"):
-        simulate(hierarchy(always_fails, good_row), (22, 8), max_failed=1.0, **options)
+
+
+def test_new_runs_that_all_fail_leave_the_earlier_ones(store):
+    """As in an adaptive run whose last round pays for one more row."""
+    own = hierarchy(always_fails, good_row)
+    options = {"seed": 0, "extend": EARLIER, "store": store, "on_failure": "drop"}
+    with pytest.warns(UserWarning, match="level 0: 2 of 2"):
+        data = simulate(own, (22, 8), max_failed=1.0, **options)
+    # a store notes a level's failures with its first result: without one they run again
+    assert (data.n, data.dropped) == (EARLIER.n, (2 if store is None else 0, 0))
+    assert same(data, EARLIER)
 
 
 def wide_row(theta, seed):

@@ -189,7 +189,8 @@ class Rounds:
             return entry.needs
         data, _ = self.result(entry)
         self._say(f"round {entry.number}: what {data.n} rows tell of the next plan")
-        needs = reestimate(data, entry.costs or entry.plan.costs, self.call.strategy)
+        call, costs = self.call, entry.costs or entry.plan.costs
+        needs = reestimate(data, costs, call.strategy, kind=call.kind)
         self.journal.put(replace(entry, needs=needs))
         return needs
 

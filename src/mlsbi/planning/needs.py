@@ -4,8 +4,8 @@
 
 Three sources: the bound of theorem 2 (Hikida et al. 2025, arXiv:2506.06087) before any training,
 b_l = E|x_l - x_(l-1)|^2; the variance of the differences of the loss under a network that was
-trained on the pilot; and, for strategies that learn how a run follows from a coarser one, what such
-a step takes to learn (`explained.py`).
+trained on the pilot; and what the emulator of level 0 and the steps from level to level take to
+learn (`explained.py`), which is what limits the default strategy.
 """
 
 from __future__ import annotations
@@ -15,15 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from mlsbi._checks import check_option, check_seed, check_type
 from mlsbi._random import derive_seed
 from mlsbi.data import MultilevelData
-from mlsbi.estimators.transforms import Standardise
 from mlsbi.options import Training
 from mlsbi.planning.explained import PairGain, explain_pair
-from mlsbi.prepare import check_same_events
 from mlsbi.strategies import Multilevel, Stack, Strategy, Transfer
 
 if TYPE_CHECKING:
@@ -43,6 +39,7 @@ __all__ = [
 # Of a single-level network, as a multiple of what an emulator of level L alone needs; measured over
 # 14 tasks (`benchmarks/factors.py`), where it varies by a factor of 1.6 about these values.
 _SINGLE = {"posterior": 22.0, "likelihood": 2.0}
+_NETWORK = 2.6  # times an emulator's need: a network of level 0; from splits of two tasks' budgets
 _BOUND = "bound: E|x_l - x_(l-1)|^2"
 _QUICK = Training(max_steps=800, learning_rate=3e-3, batch_size=None)
 
@@ -86,8 +83,8 @@ def pilot_needs(
         strategy: How levels will be combined; None for the library's default.
         method: `"bound"`: E|x_l - x_(l-1)|^2, as in theorem 2. `"loss"`: the variance of the
             differences of the loss under a network trained on the pilot. `"steps"`: what the steps
-            between levels take to learn. `"auto"`: the bound for strategies that telescope, else
-            the steps; of level L alone for those that use no other.
+            between levels take to learn; of level L alone for strategies that use no other.
+            `"auto"`: the steps, which splits of budgets were measured to be best by.
         kind: `"posterior"` or `"likelihood"`: what will be fitted.
         seed: Of the network that `"loss"` trains.
 
@@ -103,15 +100,13 @@ def pilot_needs(
     levels = pilot.hierarchy.num_levels
     if levels == 1:
         return _ONE_LEVEL
-    if method == "auto":
-        method = "bound" if telescopes(strategy) else "steps"
     if method == "bound":
         return bound_needs(pilot)
     if method == "loss":
         return loss_needs(quick_losses(pilot, kind=kind, seed=seed))
     if len(pilot.gains) < levels - 1:
         raise _not_comparable([tuple(x.shape[1:]) for x in pilot.columns.x])
-    return step_needs(pilot.gains, pilot.costs, kind=kind, low=strategy.uses_low_levels)
+    return step_needs(pilot.gains, pilot.costs, strategy, kind=kind)
 
 
 def _not_comparable(shapes: Sequence[tuple[int, ...]]) -> ValueError:
@@ -143,8 +138,6 @@ def reestimate(
     strategy = Stack() if strategy is None else strategy
     if data.num_levels == 1:
         return _ONE_LEVEL
-    if telescopes(strategy):
-        return _data_bound(data)
     gains = [
         explain_pair(
             data.theta(level), data.x_coarse(level), data.x(level),
@@ -155,7 +148,7 @@ def reestimate(
     known = [gain for gain in gains if gain is not None]
     if len(known) < len(gains):
         raise _not_comparable([data.event_shape(level) for level in range(data.num_levels)])
-    return step_needs(known, costs, kind=kind, low=strategy.uses_low_levels)
+    return step_needs(known, costs, strategy, kind=kind)
 
 
 def telescopes(strategy: Strategy) -> bool:
@@ -164,9 +157,9 @@ def telescopes(strategy: Strategy) -> bool:
 
 
 def step_needs(
-    gains: Sequence[PairGain], costs: Sequence[float], *, kind: str, low: bool = True
+    gains: Sequence[PairGain], costs: Sequence[float], strategy: Strategy, *, kind: str
 ) -> Needs:
-    """Needs of strategies that learn how a run follows from a coarser one, such as the default.
+    """What it takes to learn level 0, and how each level's run follows from the coarser one.
 
     The emulator of level 0 and the steps from level to level each lose nats of the density of x_L,
     by their own uncertainty against the scatter of a run; what is lost at a level reaches level L
@@ -177,23 +170,26 @@ def step_needs(
     Args:
         gains: What each level tells of the next, 0 to 1, 1 to 2, ...
         costs: Of one run of each level.
+        strategy: How levels are combined. One that telescopes learns level 0 by a network, from
+            its runs alone, which takes more of them than an emulator does.
         kind: `"posterior"` or `"likelihood"`: what will be fitted.
-        low: Whether low levels are used at all.
     """
     carried = [1.0]  # from level L down
     for gain in reversed(gains):
         carried.insert(0, carried[0] * gain.reach)
     steps = [gain.step_need * carried[gain.level] for gain in gains]
-    b = (gains[0].coarse_need * carried[gains[0].level], *steps)
+    first = gains[0].coarse_need * carried[gains[0].level]
+    b = (first * (_NETWORK if telescopes(strategy) else 1.0), *steps)
     alone = (*[0.0] * len(gains), gains[-1].alone_need)
     rows = [cost + (costs[i - 1] if i else 0.0) for i, cost in enumerate(costs)]
     # A gain that is there is used, although the emulator of level L alone may come as far.
     gained = all(gain.nats > 2 * gain.error for gain in gains)
-    useless = not gained and _least(alone, rows) <= _least(b, rows)
+    useless = not strategy.uses_low_levels
+    useless = useless or (not gained and _least(alone, rows) <= _least(b, rows))
     return Needs(
-        alone if useless or not low else b,
+        alone if useless else b,
         _SINGLE[kind] * gains[-1].alone_need,
-        "level L alone" if useless or not low else "what the steps between levels take to learn",
+        "level L alone" if useless else "what the steps between levels take to learn",
         "nats",
     )
 
@@ -217,18 +213,6 @@ def bound_needs(pilot: Pilot) -> Needs:
     if len(b) < len(found.variance) or single is None:
         raise _not_comparable([tuple(x.shape[1:]) for x in pilot.columns.x])
     return Needs(tuple(b), single, _BOUND)
-
-
-def _data_bound(data: MultilevelData) -> Needs:
-    """As `bound_needs`, from all runs that there are."""
-    check_same_events(data)
-    levels = range(data.num_levels)
-    pooled = Standardise.fit(torch.cat([data.x(level) for level in levels]))
-    x = [pooled(data.x(level)).double() for level in levels]
-    low = [pooled(data.x_coarse(level)).double() for level in levels[1:]]
-    b = [float(x[0].var(0).mean())]
-    b += [float((fine - coarse).square().mean()) for fine, coarse in zip(x[1:], low, strict=True)]
-    return Needs(tuple(b), float(x[-1].var(0).mean()), _BOUND)
 
 
 def loss_needs(losses: MultilevelLosses) -> Needs:

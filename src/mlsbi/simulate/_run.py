@@ -158,10 +158,9 @@ def _run(
         Campaign(hierarchy, counts, sink, pool, policy, report, shapes).run()
     failed = tuple(int((of_level == FAILED).sum()) for of_level in status)
     for level, (number, count) in enumerate(zip(failed, counts, strict=True)):
-        if 0 < number == count:
-            nothing = "there are no data" if shapes is None else "nothing was added"
+        if shapes is None and 0 < number == count:
             raise RuntimeError(
-                f"all {count} runs of level {level} failed, so that {nothing}. Correct the "
+                f"all {count} runs of level {level} failed, so that there are no data. Correct the "
                 "simulator; with a store, pass retry_failed=True then."
             )
     if any(failed):
