@@ -7,7 +7,7 @@ Rows go to a CSV file as each cell ends, so that the same command goes on where 
 
 Run: python benchmarks/splits.py ou:600,2000,6000 g-and-k-npe:600,2000,6000 [--first-seed 400]
      [--seeds 3] [--strategies default,multilevel] [--jobs 2] [--out benchmarks/results/splits.csv]
-     [--show]
+     [--parts shares,paper,recommended] [--show]
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ PAPER = {"toggle": ((10000, 500, 100), (9260, 200, 300), (1077, 1077, 1077))}
 LEAST = 5  # runs of a level
 
 
-def grid(task: str, costs: Sequence[float], budget: float) -> list[Budget]:
+def grid(task: str, costs: Sequence[float], budget: float, parts: Sequence[str]) -> list[Budget]:
     """Splits that cost the budget, whole runs."""
     rows = [cost + (costs[i - 1] if i else 0.0) for i, cost in enumerate(costs)]
     shares = [(1 - s, s) for s in SHARES] if len(costs) == 2 else list(SHARES_OF_THREE)
     found = [tuple(int(s * budget / row) for s, row in zip(of, rows, strict=True)) for of in shares]
-    return [n for n in found if min(n) >= LEAST] + list(PAPER.get(task, ()))
+    found = [n for n in found if min(n) >= LEAST] if "shares" in parts else []
+    return found + (list(PAPER.get(task, ())) if "paper" in parts else [])
 
 
 def recommended(task: str, budget: float, seed: int, strategy: str) -> Budget:
@@ -65,10 +66,10 @@ def cells_of(
         for task, budgets in args.tasks:
             built = make_task(task, folder=None)
             for budget in budgets:
-                splits = [] if args.no_grid else grid(task, built.costs, budget)
+                splits = grid(task, built.costs, budget, args.parts)
                 for strategy in args.strategies:
                     some = list(splits)
-                    if not args.grid_only:
+                    if "recommended" in args.parts:
                         key = (task, budget, seed, strategy)
                         chosen[key] = recommended(*key)
                         some.append(chosen[key])
@@ -93,8 +94,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/splits.csv"))
     parser.add_argument("--show", action="store_true", help="only print the table")
-    parser.add_argument("--grid-only", action="store_true", help="leave the recommendations out")
-    parser.add_argument("--no-grid", action="store_true", help="the recommendations alone")
+    parser.add_argument(
+        "--parts", type=lambda s: s.split(","), default=["shares", "paper", "recommended"],
+        help="of the cells: shares, paper, recommended",
+    )  # fmt: skip
     args = parser.parse_args()
     torch.set_num_threads(1)
     chosen: dict[tuple[str, float, int, str], Budget] = {}
@@ -134,7 +137,7 @@ def show(args: argparse.Namespace, chosen: dict[tuple[str, float, int, str], Bud
         for budget in budgets:
             for strategy in args.strategies:
                 means = {}
-                for n in grid(task, costs, budget):
+                for n in grid(task, costs, budget, args.parts):
                     found = [scores.get((task, strategy, n, seed), math.nan) for seed in seeds]
                     means[n] = fmean(found)
                 best = min(means, key=lambda n: math.inf if math.isnan(means[n]) else means[n])

@@ -183,7 +183,7 @@ def step_needs(
     alone = (*[0.0] * len(gains), gains[-1].alone_need)
     rows = [cost + (costs[i - 1] if i else 0.0) for i, cost in enumerate(costs)]
     # A gain that is there is used, although the emulator of level L alone may come as far.
-    gained = all(gain.nats > 2 * gain.error for gain in gains)
+    gained = all(gain.nats > gain.error for gain in gains)
     useless = not strategy.uses_low_levels
     useless = useless or (not gained and _least(alone, rows) <= _least(b, rows))
     return Needs(
