@@ -187,10 +187,10 @@ class Rounds:
         """What all runs up to a round tell of the needs, noted."""
         if entry.needs is not None:
             return entry.needs
-        data, _ = self.result(entry)
+        data, fit = self.result(entry)
         self._say(f"round {entry.number}: what {data.n} rows tell of the next plan")
         call, costs = self.call, entry.costs or entry.plan.costs
-        needs = reestimate(data, costs, call.strategy, kind=call.kind)
+        needs = reestimate(data, costs, call.strategy, kind=call.kind, losses=fit.multilevel)
         self.journal.put(replace(entry, needs=needs))
         return needs
 

@@ -16,7 +16,6 @@ __all__ = ["cost_notes", "expected_factors", "measured_costs"]
 
 _SHORTEST = 1e-9  # seconds of a run: costs must be above zero
 _ROUGH = 0.1  # seconds of all runs of a level
-# of level L alone, whose cost is the budget of the factors that a pilot tells
 
 
 def measured_costs(columns: Columns) -> tuple[float, ...]:

@@ -39,7 +39,6 @@ __all__ = [
 # Of a single-level network, as a multiple of what an emulator of level L alone needs; measured over
 # 14 tasks (`benchmarks/factors.py`), where it varies by a factor of 1.6 about these values.
 _SINGLE = {"posterior": 22.0, "likelihood": 2.0}
-_NETWORK = 2.6  # times an emulator's need: a network of level 0; from splits of two tasks' budgets
 _BOUND = "bound: E|x_l - x_(l-1)|^2"
 _QUICK = Training(max_steps=800, learning_rate=3e-3, batch_size=None)
 
@@ -84,7 +83,7 @@ def pilot_needs(
         method: `"bound"`: E|x_l - x_(l-1)|^2, as in theorem 2. `"loss"`: the variance of the
             differences of the loss under a network trained on the pilot. `"steps"`: what the steps
             between levels take to learn; of level L alone for strategies that use no other.
-            `"auto"`: the steps, which splits of budgets were measured to be best by.
+            `"auto"`: the loss for strategies that telescope, else the steps.
         kind: `"posterior"` or `"likelihood"`: what will be fitted.
         seed: Of the network that `"loss"` trains.
 
@@ -100,6 +99,8 @@ def pilot_needs(
     levels = pilot.hierarchy.num_levels
     if levels == 1:
         return _ONE_LEVEL
+    if method == "auto":
+        method = "loss" if telescopes(strategy) else "steps"
     if method == "bound":
         return bound_needs(pilot)
     if method == "loss":
@@ -123,6 +124,7 @@ def reestimate(
     strategy: Strategy | None = None,
     *,
     kind: str = "posterior",
+    losses: MultilevelLosses | None = None,
 ) -> Needs:
     """The needs as all runs that there are tell them, the pilot's and later ones.
 
@@ -131,6 +133,8 @@ def reestimate(
         costs: Of one run of each level.
         strategy: How levels are combined; None for the library's default.
         kind: `"posterior"` or `"likelihood"`: what is fitted.
+        losses: Of a fit to these runs, `fit.multilevel`; strategies that telescope are planned by
+            the variance of its loss's differences.
 
     Raises:
         ValueError: The levels' x differ in shape.
@@ -138,6 +142,8 @@ def reestimate(
     strategy = Stack() if strategy is None else strategy
     if data.num_levels == 1:
         return _ONE_LEVEL
+    if losses is not None and telescopes(strategy):
+        return loss_needs(losses)
     gains = [
         explain_pair(
             data.theta(level), data.x_coarse(level), data.x(level),
@@ -170,16 +176,14 @@ def step_needs(
     Args:
         gains: What each level tells of the next, 0 to 1, 1 to 2, ...
         costs: Of one run of each level.
-        strategy: How levels are combined. One that telescopes learns level 0 by a network, from
-            its runs alone, which takes more of them than an emulator does.
+        strategy: How levels are combined.
         kind: `"posterior"` or `"likelihood"`: what will be fitted.
     """
     carried = [1.0]  # from level L down
     for gain in reversed(gains):
         carried.insert(0, carried[0] * gain.reach)
     steps = [gain.step_need * carried[gain.level] for gain in gains]
-    first = gains[0].coarse_need * carried[gains[0].level]
-    b = (first * (_NETWORK if telescopes(strategy) else 1.0), *steps)
+    b = (gains[0].coarse_need * carried[gains[0].level], *steps)
     alone = (*[0.0] * len(gains), gains[-1].alone_need)
     rows = [cost + (costs[i - 1] if i else 0.0) for i, cost in enumerate(costs)]
     # A gain that is there is used, although the emulator of level L alone may come as far.

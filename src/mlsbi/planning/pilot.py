@@ -131,7 +131,7 @@ class Pilot:
             method: What the needs of the levels are found by: `"bound"` (E|x_l - x_(l-1)|^2, as
                 in theorem 2 of the paper), `"loss"` (a network is trained on the pilot, and the
                 variance of its loss's differences taken), `"steps"` (what the steps between levels
-                take to learn); `"auto"`: as was measured to be best, the steps.
+                take to learn); `"auto"`: the loss for strategies that telescope, else the steps.
             kind: `"posterior"` or `"likelihood"`: what will be fitted.
             minimum: The least number of rows, of all levels or of each.
             existing: Runs that exist already and count, or their numbers.
