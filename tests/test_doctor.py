@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+import mlsbi
 from mlsbi import Hierarchy, Level
 from mlsbi.planning._evidence import link_noise, view_level
 from mlsbi.planning._finding import names, percent
@@ -54,6 +55,16 @@ def test_sick(name):
 @pytest.mark.parametrize("name", HEALTHY)
 def test_healthy(name):
     assert [wrong_with(HEALTHY[name], seed) for seed in range(SEEDS)] == [""] * SEEDS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SICK, *HEALTHY])
+def test_whole_pilots(name):
+    """With what a pilot predicts besides: the factor and the gains of held-out fits."""
+    case = (SICK | HEALTHY)[name]
+    found = mlsbi.pilot(case.build(), 64, seed=11).diagnosis
+    assert found.verdict.name == case.verdict, str(found)
+    assert set(case.codes) <= {(f.code, f.level) for f in found.findings}, str(found)
 
 
 @pytest.mark.slow
