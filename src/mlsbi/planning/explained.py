@@ -47,7 +47,6 @@ class PairGain:
         theta_alone: Share that theta alone explains.
         reach: Share of what x_l scatters about its mean given theta that the coarse run explains,
             mean over outputs.
-        told: Nats that theta tells of a run of level l, by the emulator that sees theta alone.
         step_need: The step from the coarse run and theta to x_l loses `step_need / n` nats with n
             pairs.
         coarse_need: What an emulator of the coarse run makes the finer one lose, likewise.
@@ -62,10 +61,17 @@ class PairGain:
     agreement: float
     theta_alone: float
     reach: float = 0.0
-    told: float = 0.0
     step_need: float = 0.0
     coarse_need: float = 0.0
     alone_need: float = 0.0
+
+    def __str__(self) -> str:
+        """What was found, in a sentence."""
+        return (
+            f"level {self.level}: theta explains {self.theta_alone:.0%} of the variance of x, with "
+            f"the run of level {self.coarse} besides {self.agreement:.0%}: {self.nats:+.2g} +- "
+            f"{self.error:.1g} nats of log density, on runs that were held out"
+        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,6 @@ def explain_pair(
     scatter, scatter_low = _scatter(fine, twins, alone), _scatter(low, twins, below)
     reach = (1 - step.noise / scatter).clamp(0, 1)
     gain = (step.log_density - alone.log_density).sum(1)
-    marginal = -0.5 - fine.double().std(0).clamp(min=1e-6).log()
     n = float(train.sum(1).double().mean())
     return PairGain(
         level,
@@ -132,7 +137,6 @@ def explain_pair(
         agreement=step.explains(fine),
         theta_alone=alone.explains(fine),
         reach=float(reach.mean()),
-        told=float((alone.log_density.mean(0) - marginal).clamp(min=0).sum()),
         step_need=_need(step.unsure / scatter, n),
         coarse_need=_need(below.unsure / scatter_low, n, reach),
         alone_need=_need(alone.unsure / scatter, n),

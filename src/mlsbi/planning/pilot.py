@@ -231,7 +231,7 @@ class Pilot:
         return f"Pilot({len(self.costs)} level(s), {len(self.columns)} columns, cost {self.cost:g})"
 
     def __str__(self) -> str:
-        return f"{self._table()}\n\n{self.diagnosis}"
+        return "\n".join([str(self._table()), *map(str, self.gains), "", str(self.diagnosis)])
 
 
 def pilot(
