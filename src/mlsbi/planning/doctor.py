@@ -123,7 +123,7 @@ class Diagnosis:
             parts.append(f"about {self.cost_factor:.2g} at the same cost")
         if self.factor is not None:
             parts.append(f"about {self.factor:.2g} at the same number of runs of level L")
-        return f" (expected factor: {', '.join(parts)})" if parts else ""
+        return f" (expected factor of a posterior fit: {', '.join(parts)})" if parts else ""
 
 
 def diagnose(
