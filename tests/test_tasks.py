@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlsbi.tasks import Task, g_and_k, ornstein_uhlenbeck, toggle_switch
+from mlsbi.tasks import Task, g_and_k, linear_gaussian, ornstein_uhlenbeck, toggle_switch
 
 TASKS: dict[str, Callable[[], Task]] = {
     "g_and_k likelihood": lambda: g_and_k(),
@@ -18,6 +18,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "ornstein_uhlenbeck 4": lambda: ornstein_uhlenbeck(4),
     "toggle_switch released": lambda: toggle_switch(),
     "toggle_switch normal": lambda: toggle_switch("normal"),
+    "linear_gaussian 3": lambda: linear_gaussian(3),
 }
 SMALL = {2: (60, 20), 3: (60, 30, 20)}
 
