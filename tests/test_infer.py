@@ -126,7 +126,8 @@ def test_runs_that_fail_cost_what_others_do(runs, tmp_path):
 @pytest.mark.usefixtures("stub_needs")
 @pytest.mark.parametrize("costs", [(3.0,), (1.0, 3.0, 9.0)], ids=str)
 def test_one_level_and_three(costs):
-    made = mlsbi.infer(ladder(costs), budget=60 * sum(costs), seed=1, x_o=[0.5, 0.5], **QUICK)
+    options = QUICK | {"x_o": [0.5, 0.5], "levels": "all"}
+    made = mlsbi.infer(ladder(costs), budget=60 * sum(costs), seed=1, **options)
     assert made.data.num_levels == len(costs) == len(made.fit.n)
     assert made.check.log_prob.shape == (made.data.n[-1],)
     assert made.samples(7, seed=0).shape == (7, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from mlsbi._checks import (
     as_tensor,
     check_count,
+    check_level,
     check_option,
     check_positive,
     check_type,
@@ -39,8 +40,10 @@ __all__ = [
     "AnyFit",
     "Call",
     "check_affordable",
+    "check_levels",
     "check_minimum",
     "check_observation",
+    "choose",
     "minimum_cost",
     "runs_digest",
 ]
@@ -61,6 +64,7 @@ class Call:
     ensemble: int
     training: Training | None
     pilot: int | Pilot
+    levels: str | tuple[int, ...]
     rounds: int
     folds: int
     minimum: tuple[int, ...] | None
@@ -128,9 +132,15 @@ class Call:
             "ensemble": self.ensemble,
             "training": None if self.training is None else asdict(self.training),
             "pilot": {"columns": columns, "seed": self.pilot_seed},
+            "levels": self.levels,
             "minimum": self.minimum,
             "costs": self.hierarchy.costs,
         }
+
+    def of_levels(self, levels: Sequence[int]) -> Call:
+        """The call for some of the levels."""
+        low = None if self.minimum is None else tuple(self.minimum[i] for i in levels)
+        return replace(self, hierarchy=self.hierarchy.subset(levels), minimum=low)
 
     def fit(self, data: MultilevelData, *, seed: int, folder: Path | None) -> AnyFit:
         """The fit of data: read from a folder, if it is there; else made, and written there."""
@@ -211,6 +221,42 @@ def check_minimum(minimum: Any, num_levels: int) -> tuple[int, ...] | None:
             "number for all levels, or one a level."
         )
     return tuple(check_count(m, name=f"minimum[{i}]") for i, m in enumerate(minimum))
+
+
+def check_levels(levels: Any, num_levels: int) -> str | tuple[int, ...]:
+    """`"auto"`, or the numbers of levels to use, ascending, the finest one among them.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: There is no such level, or the finest one isn't there.
+    """
+    if isinstance(levels, str):
+        return str(check_option(levels, name="levels", allowed=("auto", "all")))
+    hint = "Pass 'auto', 'all', or numbers of levels, ascending, such as [0, 2]."
+    check_type(levels, (list, tuple, range), name="levels", remedy=hint)
+    found = [check_level(level, num_levels=num_levels) for level in levels]
+    if not found or found != sorted(set(found)) or found[-1] != num_levels - 1:
+        raise ValueError(
+            f"levels must be ascending and end with the finest, {num_levels - 1}; got "
+            f"{list(levels)}. {hint}"
+        )
+    return tuple(found)
+
+
+def choose(call: Call, pilot: Pilot) -> tuple[int, ...]:
+    """The levels to use: those asked for, or those that the pilot recommends for what is left."""
+    every = tuple(range(call.hierarchy.num_levels))
+    if not isinstance(call.levels, str):
+        return call.levels
+    left = call.budget - pilot.cost
+    if call.levels == "all" or len(every) == 1 or left <= 0:
+        return every
+    try:
+        return pilot.choose_levels(
+            left, strategy=call.strategy, kind=call.kind, seed=derive_seed(call.seed, "needs", 0)
+        ).best.levels
+    except ValueError:  # as of levels that cannot be compared: planning them says why
+        return every
 
 
 def check_observation(x_o: Any, event: tuple[int, ...], *, kind: str) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -95,6 +95,7 @@ class Journal:
         self.folder, self._call = folder, call
         known = {} if record is None else record
         self._pilot: str | None = known.get("pilot")
+        self._levels: list[int] | None = known.get("levels")
         self._rounds = {r["number"]: Entry.from_dict(r) for r in known.get("rounds", ())}
 
     @property
@@ -131,12 +132,22 @@ class Journal:
                 "pilot, or another store."
             )
 
+    def levels(self, choose: Callable[[], Sequence[int]]) -> tuple[int, ...]:
+        """The levels to use, as noted, or as chosen now and noted: a larger budget keeps them."""
+        if self._levels is None:
+            self._levels = list(choose())
+            self.write()
+        return tuple(self._levels)
+
     def write(self) -> None:
         """Bring it to disk, if it has a place there."""
         if self.folder is None:
             return
         rounds = [self._rounds[number].to_dict() for number in sorted(self._rounds)]
-        record = {"format": FORMAT, "call": self._call, "pilot": self._pilot, "rounds": rounds}
+        record = {
+            "format": FORMAT, "call": self._call, "pilot": self._pilot, "levels": self._levels,
+            "rounds": rounds,
+        }  # fmt: skip
         with writing(self.folder):
             write_files([(self.folder / _FILE, ((to_json(record) + "\n").encode(),))])
 

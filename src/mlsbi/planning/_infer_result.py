@@ -50,7 +50,8 @@ class Inference:
         fit: To all runs.
         check: Its cross-fitted scores; None where they were not asked for, or could not be had.
         data: All runs, the pilot's first.
-        pilot: What the first plan was made from.
+        pilot: What the first plan was made from: the pilot, of the levels that were used.
+        levels: Those, by their numbers in the hierarchy; in all else here they count from 0.
         rounds: What was planned and run, in order. A round for which there was no money left out.
         spent: Cost of all runs, the pilot's and those that failed included.
         budget: What could be spent.
@@ -63,6 +64,7 @@ class Inference:
     check: CrossFit | None
     data: MultilevelData = field(repr=False)
     pilot: Pilot = field(repr=False)
+    levels: tuple[int, ...]
     rounds: tuple[Round, ...]
     spent: float
     budget: float
@@ -123,14 +125,24 @@ class Inference:
             for number, entry in enumerate(self.rounds, start=1)
         ]
         sources = dict.fromkeys(entry.needs.source for entry in self.rounds)
-        notes = (
+        notes: tuple[str, ...] = (
             f"Spent {self.spent:,.6g} of {self.budget:,.6g}. n_l: rows that can be used, in all. "
             "factor: runs of level L alone that the plan was expected to be worth, as a multiple "
             "of its own, and in cost.",
             f"Planned from: {', then '.join(sources)}.",
         )
+        if self._left_out:
+            notes += (self._used,)
         title = f"Adaptive run, {len(self.rounds)} round(s), in {unit}"
         return Table(title, (first, *later), notes)
+
+    @property
+    def _left_out(self) -> bool:
+        return self.levels != tuple(range(self.levels[-1] + 1))
+
+    @property
+    def _used(self) -> str:
+        return f"Of the hierarchy's levels {list(self.levels)} were used."
 
     def __str__(self) -> str:
         """The result in words, with its warnings."""
@@ -145,6 +157,8 @@ class Inference:
             f"which would cost {plan.cost_factor:.2g} times as much.",
             f"Check: {self.check}." if self.check is not None else "No check was made.",
         ]
+        if self._left_out:
+            lines.insert(1, f"{self._used} Here they count from 0.")
         return "\n".join([*lines, *(f"Warning: {text}" for text in self.warnings)])
 
 

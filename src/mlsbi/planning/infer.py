@@ -30,8 +30,10 @@ from mlsbi.options import Training
 from mlsbi.planning._infer_call import (
     Call,
     check_affordable,
+    check_levels,
     check_minimum,
     check_observation,
+    choose,
     runs_digest,
 )
 from mlsbi.planning._infer_journal import Entry, open_journal
@@ -58,6 +60,7 @@ def infer(
     ensemble: int = 5,
     training: Training | None = None,
     pilot: int | Pilot = 64,
+    levels: str | Sequence[int] = "auto",
     rounds: int = 3,
     folds: int = 5,
     minimum: int | Sequence[int] | None = None,
@@ -89,6 +92,8 @@ def infer(
         training: As in `fit_posterior`.
         pilot: Columns of the pilot, at least 8, or a pilot of this hierarchy that exists. Its rows
             are training data.
+        levels: Which levels to use after the pilot, by their numbers, the finest among them;
+            `"all"`, or `"auto"`: those that the pilot recommends (`pilot.choose_levels`).
         rounds: How often runs are planned; 1: from the pilot alone.
         folds: Fits of the final check, which scores each run of level L by a fit without it; 0: no
             check.
@@ -123,19 +128,22 @@ def infer(
         "executor": executor, "on_failure": on_failure, "timeout": timeout, "retries": retries,
         "isolate": isolate,
     }  # fmt: skip
+    count = hierarchy.num_levels
     call = Call(
         hierarchy, budget, check_seed(seed), kind, strategy, estimator, ensemble, training, pilot,
-        rounds, folds, check_minimum(minimum, hierarchy.num_levels), max_failed, shared, progress,
+        check_levels(levels, count), rounds, folds, check_minimum(minimum, count), max_failed,
+        shared, progress,
     ).checked()  # fmt: skip
     folder = None if store is None else as_folder(store)
     with open_journal(folder, call.describe()) as journal, _runs_folder(folder) as runs:
         first = _pilot(call, folder)
         check_affordable(call, first.cost, first.data.n, first.costs)
-        observed = check_observation(
-            x_o, first.data.event_shape(hierarchy.num_levels - 1), kind=kind
-        )
+        observed = check_observation(x_o, first.data.event_shape(count - 1), kind=kind)
         journal.same_pilot(runs_digest(first.data))
-        return _inference(Rounds(call, first, journal, runs / "runs.zarr"), observed)
+        kept = journal.levels(lambda: choose(call, first))
+        if len(kept) < count:
+            call, first = call.of_levels(kept), first.subset(kept)
+        return _inference(Rounds(call, first, journal, runs / "runs.zarr"), kept, observed)
 
 
 @contextmanager
@@ -164,7 +172,7 @@ def _pilot(call: Call, folder: Path | None) -> Pilot:
     )
 
 
-def _inference(rounds: Rounds, x_o: Any) -> Inference:
+def _inference(rounds: Rounds, levels: tuple[int, ...], x_o: Any) -> Inference:
     """Run the rounds, check the last fit, and put it all together."""
     call, pilot = rounds.call, rounds.pilot
     warned = logged(of_pilot(pilot, call.strategy))
@@ -181,6 +189,7 @@ def _inference(rounds: Rounds, x_o: Any) -> Inference:
         check=check,
         data=data,
         pilot=pilot,
+        levels=levels,
         rounds=history,
         spent=spent,
         budget=float(call.budget),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Pilot:
         costs: Cost of one run of each level: as the levels state it or, where any of them does not,
             the measured seconds of all.
         cost_unit: `"given"` or `"seconds"`.
+        left_out: What the runs of levels cost that were left out since.
     """
 
     hierarchy: Hierarchy
@@ -47,11 +48,12 @@ class Pilot:
     seed: int
     costs: tuple[float, ...]
     cost_unit: str
+    left_out: float = 0.0
 
     @property
     def cost(self) -> float:
-        """What the pilot's runs cost, those of copies and those that failed included."""
-        return rows_of(len(self.columns)).count * math.fsum(self.costs)
+        """What its runs cost, those of copies, failed ones and levels left out since included."""
+        return rows_of(len(self.columns)).count * math.fsum(self.costs) + self.left_out
 
     @cached_property
     def data(self) -> MultilevelData:
@@ -181,7 +183,7 @@ class Pilot:
         return choose_levels(self, budget, strategy=strategy, kind=kind, seed=seed)
 
     def subset(self, levels: Sequence[int]) -> Pilot:
-        """The pilot of some levels, without further runs; costs keep their unit.
+        """The pilot of some levels, without further runs; costs keep their unit, `cost` is kept.
 
         Args:
             levels: Numbers of the levels to keep, ascending. They count from 0 anew.
@@ -192,7 +194,8 @@ class Pilot:
         """
         hierarchy = self.hierarchy.subset(levels)
         costs = tuple(self.costs[level] for level in levels)
-        return Pilot(hierarchy, self.columns.subset(levels), self.seed, costs, self.cost_unit)
+        part = Pilot(hierarchy, self.columns.subset(levels), self.seed, costs, self.cost_unit)
+        return replace(part, left_out=self.cost - part.cost)
 
     def table(self) -> Table:
         """Print the multilevel table, and return it."""
