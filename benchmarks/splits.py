@@ -7,7 +7,7 @@ Rows go to a CSV file as each cell ends, so that the same command goes on where 
 
 Run: python benchmarks/splits.py ou:600,2000,6000 g-and-k-npe:600,2000,6000 [--first-seed 400]
      [--seeds 3] [--strategies default,multilevel] [--jobs 2] [--out benchmarks/results/splits.csv]
-     [--parts shares,paper,recommended] [--show]
+     [--parts shares,paper,recommended] [--method auto] [--show]
 """
 
 from __future__ import annotations
@@ -47,14 +47,16 @@ def grid(task: str, costs: Sequence[float], budget: float, parts: Sequence[str])
     return found + (list(PAPER.get(task, ())) if "paper" in parts else [])
 
 
-def recommended(task: str, budget: float, seed: int, strategy: str) -> Budget:
+def recommended(task: str, budget: float, seed: int, strategy: str, *, method: str) -> Budget:
     """What a pilot recommends."""
     built = make_task(task, folder=None)
     if built.hierarchy is None:
         raise SystemExit(f"{task} has no simulators to run a pilot of")
     pilot = mlsbi.pilot(built.hierarchy, 64, seed=seed)
     return tuple(
-        pilot.allocate(budget, strategy=make_strategy(strategy), kind=built.kind, seed=seed)
+        pilot.allocate(
+            budget, strategy=make_strategy(strategy), method=method, kind=built.kind, seed=seed
+        )
     )
 
 
@@ -71,7 +73,7 @@ def cells_of(
                     some = list(splits)
                     if "recommended" in args.parts:
                         key = (task, budget, seed, strategy)
-                        chosen[key] = recommended(*key)
+                        chosen[key] = recommended(*key, method=args.method)
                         some.append(chosen[key])
                     yield from plan(task, built, strategies=[strategy], seeds=[seed], budgets=some)
 
@@ -98,6 +100,7 @@ def main() -> None:
         "--parts", type=lambda s: s.split(","), default=["shares", "paper", "recommended"],
         help="of the cells: shares, paper, recommended",
     )  # fmt: skip
+    parser.add_argument("--method", default="auto", help="of finding the needs of the levels")
     args = parser.parse_args()
     torch.set_num_threads(1)
     chosen: dict[tuple[str, float, int, str], Budget] = {}
