@@ -119,39 +119,29 @@ def main() -> None:
 
 def show(args: argparse.Namespace, chosen: dict[tuple[str, float, int, str], Budget]) -> None:
     """Mean over seeds of each split, and how far the recommended one is above the best."""
-    scores: dict[tuple[str, str, Budget, int], float] = {}
-    for row in results.read(args.out):
-        if row.metric == TASKS[row.cell.task].metric:
-            scores[row.cell.task, row.cell.strategy, row.cell.budget, row.cell.seed] = row.value
     table = Table(title="Splits at equal cost; lower is better")
-    for name in (
-        "task",
-        "budget",
-        "strategy",
-        "grid: split mean",
-        "recommended",
-        "less best",
-        "+-",
-    ):
+    for name in ("task", "budget", "strategy", "split: mean", "recommended", "less best", "+-"):
         table.add_column(name)
+    scores = read_scores(args.out)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     for task, budgets in args.tasks:
         costs = make_task(task, folder=None).costs
         for budget in budgets:
             for strategy in args.strategies:
-                means = {}
-                for n in grid(task, costs, budget, args.parts):
-                    found = [scores.get((task, strategy, n, seed), math.nan) for seed in seeds]
-                    means[n] = fmean(found)
-                best = min(means, key=lambda n: math.inf if math.isnan(means[n]) else means[n])
+                means = {
+                    n: fmean(scores.get((task, strategy, n, seed), math.nan) for seed in seeds)
+                    for n in grid(task, costs, budget, args.parts)
+                }
+                means = {n: mean for n, mean in means.items() if not math.isnan(mean)}
+                best = min(means, key=means.__getitem__) if means else None
                 gaps, picked = [], []
                 for seed in seeds:
                     n = chosen.get((task, budget, seed, strategy))
-                    if n is None:
-                        continue
-                    value = scores.get((task, strategy, n, seed), math.nan)
-                    gaps.append(value - scores.get((task, strategy, best, seed), math.nan))
-                    picked.append(f"{'/'.join(map(str, n))} {value:.3f}")
+                    value = scores.get((task, strategy, n, seed)) if n else None
+                    if value is not None:
+                        picked.append(f"{'/'.join(map(str, n))} {value:.3f}")
+                        if best is not None:
+                            gaps.append(value - scores[task, strategy, best, seed])
                 table.add_row(
                     task, f"{budget:g}", strategy,
                     "  ".join(f"{'/'.join(map(str, n))} {m:.3f}" for n, m in means.items()),
@@ -160,6 +150,15 @@ def show(args: argparse.Namespace, chosen: dict[tuple[str, float, int, str], Bud
                     f"{stdev(gaps) / len(gaps) ** 0.5:.3f}" if len(gaps) > 1 else "-",
                 )  # fmt: skip
     Console(width=200).print(table)
+
+
+def read_scores(path: Path) -> dict[tuple[str, str, Budget, int], float]:
+    """Each task's metric, by task, strategy, split and seed."""
+    return {
+        (row.cell.task, row.cell.strategy, row.cell.budget, row.cell.seed): row.value
+        for row in results.read(path)
+        if row.metric == TASKS[row.cell.task].metric
+    }
 
 
 if __name__ == "__main__":
