@@ -115,7 +115,8 @@ class LevelTable(_Table):
         if (self.simulator is None) == (self.command is None):
             got = "neither" if self.simulator is None else "both"
             raise ValueError(f"must have simulator or command, one of the two; got {got}")
-        kind, others = "simulator", ("read", "separator", "suffix", "timeout", "keep_failed")
+        kind = "simulator"
+        others: tuple[str, ...] = ("read", "separator", "suffix", "timeout", "keep_failed")
         if self.command is not None:
             kind, others = "command", ("options", "batched", "batch_size")
         wrong = [key for key in others if getattr(self, key) is not None]
