@@ -24,8 +24,8 @@ n_l the same) and `equal cost` (n_l k_l the same, n_l in proportion to 1 / cost)
 Found (64 columns, 20 seeds, own units): the bound is at 1.017 at most everywhere but with the
 toggle switch, whose differences have heavy tails (K = 35): mean 1.015, worst 1.033. In fixed units
 one pilot of the g-and-k likelihood is at 1.074. The loss is at 1.003 to 1.06 on average (3 seeds a
-task), and at 1.21 on the g-and-k posterior, where a network of 64 columns overstates the variance of
-level 0. (Before runs at the same theta were held out together at all levels, it was at 1.03 to 32.)
+task), and at 1.21 on the g-and-k posterior, where a network of 64 columns overstates level 0's
+variance. (Before runs at the same theta were held out together at all levels: 1.03 to 32.)
 
 Run: python benchmarks/allocation.py [--tasks ou toggle] [--columns 16 32 64 128] [--seeds 20]
      [--loss-seeds 3] [--quick] [--out benchmarks/results/allocation.csv]
