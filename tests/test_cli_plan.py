@@ -122,13 +122,15 @@ def test_it_says_what_to_run_and_runs_the_pilot_alone(study):
 
 def test_the_lines_that_it_prints_run(study):
     path = study(more="[plan]\nbudget = 2000\n")
-    lines = json.loads(run(path, "--json")[1])["next"]
+    document = json.loads(run(path, "--json", "--n", 16)[1])
+    lines = document["next"]
     fitting = [i for i, line in enumerate(lines) if "mlsbi.fit_posterior" in line]
     names: dict[str, object] = {}
     exec("\n".join(lines[: fitting[0]]), names)
     data = names["data"]
     assert isinstance(data, mlsbi.MultilevelData)
-    assert data.cost <= 2000
+    assert data.n == tuple(16 + n for n in document["plan"]["n"])  # the pilot's rows come first
+    assert data.cost <= 2000 + document["pilot"]["cost"]
 
 
 def test_the_document_says_the_same(study):

@@ -173,7 +173,8 @@ def advise(study: Study, wishes: Wishes, *, progress: bool = False) -> Advice:
         choice = pilot.choose_levels(
             plan.budget, strategy=study.strategy, kind=own.kind, seed=study.seed
         )
-    lines = _next(study, plan, choice) if problem is None else ()
+    columns = len(pilot.columns)
+    lines = _next(study, plan, choice, columns) if problem is None else ()
     return Advice(study, pilot, plan, problem, around, choice, lines)
 
 
@@ -230,7 +231,7 @@ def _short(value: float) -> float:
     return round(value) if 100 <= value < math.inf else value
 
 
-def _next(study: Study, plan: Plan | None, choice: Choices | None) -> tuple[str, ...]:
+def _next(study: Study, plan: Plan | None, choice: Choices | None, columns: int) -> tuple[str, ...]:
     """Lines of Python that make the runs and fit."""
     if plan is None:
         return ("choose a budget: mlsbi plan ... --budget B, or budget = B in [plan] of the file",)
@@ -256,5 +257,6 @@ def _next(study: Study, plan: Plan | None, choice: Choices | None) -> tuple[str,
         "from mlsbi.study import Study",
         f"study = Study.load({str(study.path)!r})",
         f"data = mlsbi.simulate(study.hierarchy(), [{counts}], {', '.join(options)})",
+        f"data = study.pilot(n={columns}).data.joined(data)  # its runs are there, and count, too",
         f"fit = mlsbi.fit_{own.kind}(data, {strategy}seed={study.seed})",
     )
