@@ -8,7 +8,7 @@ from typing import TypedDict
 from mlsbi._stored import failures_since
 from mlsbi.failures import Failure
 
-__all__ = ["Facts", "facts_since", "read", "total_cost"]
+__all__ = ["Facts", "facts_since", "read", "row_sums", "total_cost"]
 
 
 class Facts(TypedDict):
@@ -44,5 +44,9 @@ def total_cost(n: Sequence[int], costs: Sequence[float] | None) -> float | None:
     """The sum over l of `n_l * (C_l + C_{l-1})`, None where costs are not known."""
     if costs is None:
         return None
-    lower = (0.0, *costs[:-1])
-    return float(sum(k * (c + below) for k, c, below in zip(n, costs, lower, strict=True)))
+    return float(sum(count * k for count, k in zip(n, row_sums(costs), strict=True)))
+
+
+def row_sums(figures: Sequence[float]) -> tuple[float, ...]:
+    """Of a row of each level, from those of a run: f_0, f_1 + f_0, f_2 + f_1, ..."""
+    return tuple(f + (figures[i - 1] if i else 0.0) for i, f in enumerate(figures))

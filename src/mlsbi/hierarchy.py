@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from mlsbi._checks import as_tensor, check_count, check_level, check_positive, check_type
 from mlsbi._noise import check_noise, clone_noise, default_noise, noise_row
+from mlsbi._subset import KEEP, check_kept
 from mlsbi.prior import Prior, as_prior
 
 __all__ = ["Hierarchy", "Level", "RowError"]
@@ -237,13 +237,9 @@ class Hierarchy:
         """
         if isinstance(levels, (np.ndarray, Tensor)):
             levels = levels.tolist()
-        hint = "Pass the levels to keep, ascending, such as [0, 2]."
-        check_type(levels, (list, tuple, range), name="levels", remedy=hint)
-        if not levels:
-            raise ValueError(f"levels must have at least one entry; got none. {hint}")
-        kept = [check_level(level, num_levels=self.num_levels) for level in levels]
-        if any(upper <= lower for lower, upper in pairwise(kept)):
-            raise ValueError(f"levels must be ascending and distinct; got {kept}. {hint}")
+        if isinstance(levels, (list, tuple, range)) and not levels:
+            raise ValueError(f"levels must have at least one entry; got none. {KEEP}")
+        kept = check_kept(levels, num_levels=self.num_levels)
         return Hierarchy(self._prior, [self._levels[i] for i in kept], noise=self._noise)
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Any]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from mlsbi._facts import row_sums
 from mlsbi._table import Table
 
 __all__ = ["MultilevelLosses", "printed"]
@@ -86,11 +87,7 @@ class MultilevelLosses:
     @property
     def row_costs(self) -> tuple[float, ...] | None:
         """Cost of a row of each level, k_l = C_l + C_(l-1)."""
-        if self.costs is None:
-            return None
-        return tuple(
-            own + below for own, below in zip(self.costs, (0.0, *self.costs[:-1]), strict=True)
-        )
+        return None if self.costs is None else row_sums(self.costs)
 
     @property
     def correlation(self) -> tuple[float, ...]:

@@ -159,8 +159,10 @@ def train_rows(
         folds(n, members, fraction=fraction, generator=make_generator(seed, "folds", level))
         for level, n in enumerate(data.n)
     )
+    if fraction is None:
+        return found
     together, number = same_theta([data.theta(level) for level in range(data.num_levels)])
-    if fraction is None or number == 0:
+    if number == 0:
         return found
     count = num_folds(fraction)
     fold = torch.randperm(number, generator=make_generator(seed, "folds", "same theta")) % count

@@ -31,7 +31,6 @@ __all__ = [
     "link_noise",
     "link_residuals",
     "response_correlation",
-    "twin_groups",
     "view_level",
 ]
 
@@ -133,14 +132,6 @@ def _share(difference: Tensor, variance: Tensor) -> Tensor:
         return torch.zeros_like(variance)
     share = difference.square().mean(0) / 2 / variance.clamp(min=1e-300)
     return torch.where(variance > NOTHING, share, 0.0)
-
-
-def twin_groups(twins: Tensor, rows: Tensor) -> Tensor:
-    """A number for each of `rows`, the same for both of a pair of twins, from 0 without gaps."""
-    group = torch.arange(int(rows.max()) + 1)
-    inside = twins[(twins <= rows.max()).all(1)]
-    group[inside[:, 1]] = group[inside[:, 0]]
-    return group[rows].unique(return_inverse=True)[1]
 
 
 def link_noise(coarse: LevelView, fine: LevelView, twins: Tensor) -> NoiseLink | None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mlsbi.estimators.transforms import Standardise, robust_location_scale
-from mlsbi.planning._evidence import twin_groups
 from mlsbi.planning._finding import FEWEST, Case, Finding, names, percent
+from mlsbi.planning._level_sums import twin_groups
 from mlsbi.planning._noise_faults import tells_nothing
 
 __all__ = [

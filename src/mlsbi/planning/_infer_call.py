@@ -15,13 +15,13 @@ from torch import Tensor
 from mlsbi._checks import (
     as_tensor,
     check_count,
-    check_level,
     check_option,
     check_positive,
     check_type,
 )
 from mlsbi._described import describe_strategy
 from mlsbi._random import derive_seed
+from mlsbi._subset import check_kept
 from mlsbi.data import MultilevelData
 from mlsbi.estimators.build import Blueprint
 from mlsbi.estimators.specs import EstimatorSpec
@@ -233,9 +233,8 @@ def check_levels(levels: Any, num_levels: int) -> str | tuple[int, ...]:
     if isinstance(levels, str):
         return str(check_option(levels, name="levels", allowed=("auto", "all")))
     hint = "Pass 'auto', 'all', or numbers of levels, ascending, such as [0, 2]."
-    check_type(levels, (list, tuple, range), name="levels", remedy=hint)
-    found = [check_level(level, num_levels=num_levels) for level in levels]
-    if not found or found != sorted(set(found)) or found[-1] != num_levels - 1:
+    found = check_kept(levels, num_levels=num_levels, remedy=hint)
+    if found[-1] != num_levels - 1:
         raise ValueError(
             f"levels must be ascending and end with the finest, {num_levels - 1}; got "
             f"{list(levels)}. {hint}"

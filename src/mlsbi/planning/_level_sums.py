@@ -8,9 +8,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["Groups", "correlations", "kurtosis", "noise_share", "rate", "top_share"]
+__all__ = ["Groups", "correlations", "kurtosis", "noise_share", "rate", "top_share", "twin_groups"]
 
 _ROUNDING = 1e-12  # a mean square in standardised units that float32 outputs do not tell from 0
+
+
+def twin_groups(twins: Tensor, rows: Tensor) -> Tensor:
+    """A number for each of `rows`, the same for both of a pair of twins, from 0 without gaps."""
+    last = max((int(of.max()) for of in (twins, rows) if len(of)), default=0)
+    name = torch.arange(last + 1)
+    name[twins[:, 1]] = name[twins[:, 0]]
+    return name[rows].unique(return_inverse=True)[1]
 
 
 class Groups:
@@ -23,10 +31,9 @@ class Groups:
             ok: Which columns count, bool, shape `(m,)`.
             twins: Pairs of columns with the same theta, shape `(r, 2)`.
         """
-        name = torch.arange(len(ok))
-        name[twins[:, 1]] = name[twins[:, 0]]
         self._rows = ok.nonzero().flatten()
-        _, self._group, self._size = name[ok].unique(return_inverse=True, return_counts=True)
+        self._group = twin_groups(twins, self._rows)
+        self._size = self._group.bincount()
 
     def __len__(self) -> int:
         return len(self._size)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mlsbi._facts import row_sums
 from mlsbi.hierarchy import Level
 from mlsbi.planning.columns import Columns
 
@@ -71,7 +72,7 @@ def expected_factors(needs: Needs, costs: Sequence[float]) -> tuple[float | None
         n_eq / n_L, and n_eq C_L / cost; None for one that is infinite. Where nothing is needed of
         the low levels, what they add: nothing to a run, and their cost to its own.
     """
-    row_costs = [cost + (costs[i - 1] if i else 0.0) for i, cost in enumerate(costs)]
+    row_costs = row_sums(costs)
     if len(costs) > 1 and needs.b[-1] > 0 and not any(needs.b[:-1]):
         return 1.0, costs[-1] / row_costs[-1]
     total = math.fsum(math.sqrt(b * k) for b, k in zip(needs.b, row_costs, strict=True))

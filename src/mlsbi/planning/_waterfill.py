@@ -123,10 +123,8 @@ def _mixed(
 ) -> tuple[list[float], list[float]]:
     """Both limits bind: halve until the mixture of their weights uses both to the same part."""
     first, second = scaled
-    lower, upper = (
-        0.0,
-        1.0,
-    )  # the second limit's share: too much of it is used at 0, too little at 1
+    # Of the second limit's share: too much of that limit is used at 0, too little at 1.
+    lower, upper = 0.0, 1.0
     for _ in range(_HALVINGS):
         share = 0.5 * (lower + upper)
         weights = [(1 - share) * a + share * b for a, b in zip(first, second, strict=True)]

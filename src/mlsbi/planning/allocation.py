@@ -22,6 +22,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlsbi._checks import check_count, check_positive
+from mlsbi._facts import row_sums
 from mlsbi.planning._level_input import level_counts, level_numbers, level_seconds
 from mlsbi.planning._rounding import exchanged, rounded_costs, rounded_errors
 from mlsbi.planning._waterfill import (
@@ -41,11 +42,6 @@ __all__ = [
     "optimal",
     "row_sums",
 ]
-
-
-def row_sums(figures: Sequence[float]) -> tuple[float, ...]:
-    """Of a row of each level, from those of a run: f_0, f_1 + f_0, f_2 + f_1, ..."""
-    return tuple(f + (figures[i - 1] if i else 0.0) for i, f in enumerate(figures))
 
 
 def expected_error(needs: Sequence[float], n: Sequence[float]) -> float:

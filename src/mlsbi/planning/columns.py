@@ -21,6 +21,7 @@ from torch import Tensor
 from mlsbi._checks import check_count, check_level, check_option, check_seed, check_type
 from mlsbi._folders import as_folder
 from mlsbi._random import derive_seed
+from mlsbi._subset import check_kept
 from mlsbi.data import MultilevelData
 from mlsbi.failures import Failure
 from mlsbi.hierarchy import Hierarchy
@@ -151,11 +152,7 @@ class Columns:
             TypeError: If `levels` is no sequence of integers.
             ValueError: If it is empty, not ascending, or there is no such level.
         """
-        hint = "Pass the levels to keep, ascending, such as [0, 2]."
-        check_type(levels, (list, tuple, range), name="levels", remedy=hint)
-        kept = [check_level(level, num_levels=self.num_levels) for level in levels]
-        if not kept or kept != sorted(set(kept)):
-            raise ValueError(f"levels must be ascending and distinct; got {list(levels)}. {hint}")
+        kept = check_kept(levels, num_levels=self.num_levels)
         place = {level: i for i, level in enumerate(kept)}
         return Columns(
             self.theta,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlsbi._checks import check_option, check_seed, check_type
+from mlsbi._facts import row_sums
 from mlsbi._random import derive_seed
 from mlsbi.data import MultilevelData
 from mlsbi.options import Training
@@ -189,7 +190,7 @@ def step_needs(
     steps = [gain.step_need * carried[gain.level] for gain in gains]
     b = (_NETWORK[kind] * gains[0].coarse_need * carried[gains[0].level], *steps)
     alone = (*[0.0] * len(gains), gains[-1].alone_need)
-    rows = [cost + (costs[i - 1] if i else 0.0) for i, cost in enumerate(costs)]
+    rows = row_sums(costs)
     # A gain that is there is used, although the emulator of level L alone may come as far. A few
     # wild rows can hide it from the mean, but not from the share of the scatter that is explained.
     gained = all(gain.nats > gain.error or gain.reach > _EXPLAINED for gain in gains)
