@@ -1,0 +1,14 @@
+"""Figures: posteriors, training, and what checks say.
+
+Every function draws with matplotlib's object interface alone, so that nothing here opens a window,
+switches a backend or adds to pyplot's list of figures. Each returns the `Figure`: save it with
+`figure.savefig("posterior.png")`. Give `ax` (or `axes`) to draw into a figure of your own.
+"""
+
+from __future__ import annotations
+
+from mlsbi.plots.coverage import coverage_plot
+from mlsbi.plots.pairs import pairplot
+from mlsbi.plots.training import history_plot
+
+__all__ = ["coverage_plot", "history_plot", "pairplot"]
