@@ -13,13 +13,16 @@ from mlsbi.estimators import specs
 from mlsbi.estimators.build import Blueprint, Part
 from mlsbi.estimators.specs import EstimatorSpec
 from mlsbi.options import Training
+from mlsbi.recipe import Recipe
 from mlsbi.strategies.base import Strategy
 
 __all__ = [
     "describe_blueprint",
+    "describe_recipe",
     "describe_strategy",
     "known",
     "read_blueprint",
+    "read_recipe",
     "read_strategy",
 ]
 
@@ -148,3 +151,45 @@ def _read_estimator(described: Any, estimator: Callable[..., Any] | None) -> Any
     if estimator is None:
         raise ValueError("estimator: this fit was made with an sbi builder; pass it again")
     return estimator
+
+
+def describe_recipe(recipe: Recipe) -> dict[str, Any]:
+    """A recipe without its kind and strategy, which a fit has; marks as in a blueprint."""
+    has_net = recipe.embedding_net is not None or "embedding_net" in recipe.missing
+    builder = "estimator" in recipe.missing
+    return {
+        "estimator": _CUSTOM if builder else _describe_estimator(recipe.estimator),
+        "embedding_net": _CUSTOM if has_net else None,
+        "ensemble": recipe.ensemble,
+        "training": None if recipe.training is None else asdict(recipe.training),
+        "tails": recipe.tails,
+    }
+
+
+def read_recipe(
+    described: Mapping[str, Any],
+    *,
+    kind: str,
+    strategy: Strategy,
+    estimator: Callable[..., Any] | None,
+    embedding_net: nn.Module | None,
+) -> Recipe:
+    """The recipe that `describe_recipe` described.
+
+    Args:
+        described: What it returned.
+        kind: "posterior" or "likelihood".
+        strategy: The fit's.
+        estimator: The user's builder, where there is a mark in its place.
+        embedding_net: The user's net, likewise. What is needed and not given is `missing`.
+    """
+    values = dict(described)
+    given = {"estimator": estimator, "embedding_net": embedding_net}
+    marked = [name for name in given if values[name] == _CUSTOM]
+    made = {name: given[name] for name in marked}
+    if "estimator" not in marked:
+        made["estimator"] = _read_estimator(values["estimator"], None)
+    if values["training"] is not None:
+        values["training"] = Training(**values["training"])
+    missing = tuple(name for name in marked if given[name] is None)
+    return Recipe(**(values | made), kind=kind, strategy=strategy, missing=missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from mlsbi.options import Training
 from mlsbi.parameters import Parameters
 from mlsbi.prepare import Prepared, prepare, train_rows
 from mlsbi.problem import Problem
+from mlsbi.recipe import Recipe
 from mlsbi.strategies import Strategy
 from mlsbi.summaries import Learner, is_wanted
 
@@ -53,6 +55,19 @@ class Request:
     def options(self) -> Training:
         """Of the loop: the strategy's own, else those given, else the strategy's default."""
         return self.strategy.training or self.training or self.strategy.default_training
+
+    @property
+    def recipe(self) -> Recipe:
+        """How to make the fit again."""
+        return Recipe(
+            self.kind,
+            self.strategy,
+            self.estimator,
+            self.embedding_net,
+            self.ensemble,
+            self.training,
+            self.tails,
+        )
 
     @property
     def x_net(self) -> nn.Module | None:
@@ -92,6 +107,7 @@ class Request:
 
 def run_fit(asked: Request) -> dict[str, Any]:
     """Check, prepare, solve: the fields of a `Fit`."""
+    began = time.perf_counter()
     asked = asked.checked()
     learner, shared = _learner(asked)
     prepared = prepare(
@@ -128,6 +144,8 @@ def run_fit(asked: Request) -> dict[str, Any]:
         "cost": data.cost,
         "seed": asked.seed,
         "multilevel": losses,
+        "recipe": asked.recipe,
+        "seconds": time.perf_counter() - began,
     }
 
 

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from mlsbi._checks import check_type
 from mlsbi._described import (
     describe_blueprint,
+    describe_recipe,
     describe_strategy,
     known,
     read_blueprint,
+    read_recipe,
     read_strategy,
 )
 from mlsbi._described_transforms import describe_transform, read_transform
@@ -120,7 +122,16 @@ def load_fit(
             "cost": config["cost"],
             "seed": config["seed"],
             "multilevel": _losses(config.get("multilevel")),
+            "seconds": config.get("seconds"),
         }
+        if config.get("recipe") is not None:
+            record["recipe"] = read_recipe(
+                config["recipe"],
+                kind=blueprint.kind,
+                strategy=record["strategy"],
+                estimator=estimator,
+                embedding_net=embedding_net,
+            )
         described = config["prior"]
     whole = _weighted(Estimator(blueprint.build(seed=0), *transforms), weights, folder)
     return kind(
@@ -195,12 +206,14 @@ def _describe(fit: Fit) -> dict[str, Any]:
         "cost": fit.cost,
         "seed": fit.seed,
         "multilevel": None if fit.multilevel is None else fit.multilevel.to_dict(),
+        "recipe": None if fit.recipe is None else describe_recipe(fit.recipe),
+        "seconds": fit.seconds,
     }
 
 
 def _weighted(whole: Estimator, weights: Mapping[str, Tensor], folder: Path) -> Estimator:
-    # Fits saved before members had weights mix them equally, as `whole` does until told otherwise.
-    given = {"log_weights": whole.log_weights, **weights}
+    # Fits saved before there were weights of members, or scales, have equal ones, and ones.
+    given = {"log_weights": whole.log_weights, "scale": whole.scale, **weights}
     try:
         whole.load_state_dict(given)
     except RuntimeError as error:
