@@ -13,17 +13,17 @@ Stone 1974, "Cross-validatory choice and assessment of statistical predictions",
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mlsbi._checks import check_count, check_seed, check_type
+from mlsbi._folds import Folds, deal
 from mlsbi._progress import progress_bar
-from mlsbi._random import derive_seed, make_generator
+from mlsbi._random import derive_seed
 from mlsbi.data import MultilevelData
 from mlsbi.metrics import NLPD, Coverage, coverage_of_ranks, expected_coverage, nlpd
 from mlsbi.metrics.coverage import PosteriorLike
@@ -133,22 +133,23 @@ def crossfit(
     folds = check_count(folds, name="folds", minimum=2)
     seed = check_seed(seed)
     check_type(progress, bool, name="progress", remedy="Pass True or False.")
-    dealt = _deal(data, folds, seed)
+    dealt = deal(data, folds, seed=seed)
     log_prob, ranks = _scores(data, refit, dealt, seed=seed, progress=progress)
-    return CrossFit(log_prob, dealt[-1], None if ranks is None else coverage_of_ranks(ranks))
+    return CrossFit(
+        log_prob, dealt.of_level[-1], None if ranks is None else coverage_of_ranks(ranks)
+    )
 
 
 def _scores(
-    data: MultilevelData, refit: Refit, dealt: Sequence[Tensor], *, seed: int, progress: bool
+    data: MultilevelData, refit: Refit, dealt: Folds, *, seed: int, progress: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Log density and, of posteriors, credibility rank of each row, by the fit of its fold."""
-    fold, top = dealt[-1], data.num_levels - 1
-    log_prob, ranks = (torch.full((len(fold),), torch.nan, dtype=torch.float64) for _ in range(2))
-    ranked, count = True, int(fold.max()) + 1
-    with progress_bar("cross-fitting", count, enabled=progress) as update:
-        for k in range(count):
-            fit = refit(data.subset([_kept(of_level, k) for of_level in dealt]), k)
-            out = (fold == k).nonzero().flatten()
+    top = data.num_levels - 1
+    empty = torch.full((data.n[top],), torch.nan, dtype=torch.float64)
+    log_prob, ranks, ranked = empty, empty.clone(), True
+    with progress_bar("cross-fitting", dealt.count, enabled=progress) as update:
+        for k in range(dealt.count):
+            fit, out = refit(dealt.without(data, k), k), dealt.rows(k)
             theta, x = data.theta(top)[out], data.x(top)[out]
             log_prob[out] = _log_prob(fit, theta, x)
             ranked = ranked and not isinstance(fit, LikelihoodFit)
@@ -157,46 +158,6 @@ def _scores(
                 ranks[out] = expected_coverage(cast(PosteriorLike, fit), theta, x, seed=draws).ranks
             update(k + 1, "")
     return log_prob, ranks if ranked else None
-
-
-def _kept(fold: Tensor, k: int) -> Tensor | None:
-    """Rows that are not in fold k; None: all of them, also where none would be left."""
-    kept = fold != k
-    return kept if bool(kept.any()) and not bool(kept.all()) else None
-
-
-def _deal(data: MultilevelData, folds: int, seed: int) -> list[Tensor]:
-    """The fold of each row of each level, int64; -1: none, the row is in every fit.
-
-    Folds are dealt at random to the thetas of level L, evenly.
-
-    Raises:
-        ValueError: Level L has fewer than 2 of them.
-    """
-    top = data.theta(data.num_levels - 1).numpy()
-    group: dict[bytes, int] = {}
-    for row in top:
-        group.setdefault(row.tobytes(), len(group))
-    if len(group) < 2:
-        raise ValueError(
-            f"data must have at least 2 rows of different theta at the finest level; got "
-            f"{len(top)} of one theta. Nothing would be left to fit when it is held out: add runs "
-            "of that level."
-        )
-    order = torch.randperm(len(group), generator=make_generator(seed, "crossfit", "folds"))
-    dealt = torch.empty(len(group), dtype=torch.int64)
-    dealt[order] = torch.arange(len(group)) % min(folds, len(group))
-    fold_of = {theta: int(dealt[number]) for theta, number in group.items()}
-    return [_look_up(data.theta(level), top, fold_of) for level in range(data.num_levels)]
-
-
-def _look_up(theta: Tensor, top: np.ndarray, fold_of: Mapping[bytes, int]) -> Tensor:
-    """The fold of each theta, -1 where level L has no such theta."""
-    rows = theta.numpy()
-    found = torch.full((len(rows),), -1, dtype=torch.int64)
-    for i in np.flatnonzero(np.isin(rows[:, 0], top[:, 0])):  # among millions, few are level L's
-        found[i] = fold_of.get(rows[i].tobytes(), -1)
-    return found
 
 
 def _log_prob(fit: Scored, theta: Tensor, x: Tensor) -> Tensor:
