@@ -8,7 +8,19 @@ switches a backend or adds to pyplot's list of figures. Each returns the `Figure
 from __future__ import annotations
 
 from mlsbi.plots.coverage import coverage_plot
+from mlsbi.plots.moments import moments_plot
+from mlsbi.plots.multilevel import multilevel_plot
 from mlsbi.plots.pairs import pairplot
+from mlsbi.plots.scores import score_plot
 from mlsbi.plots.training import history_plot
+from mlsbi.plots.verdicts import verdict_plot
 
-__all__ = ["coverage_plot", "history_plot", "pairplot"]
+__all__ = [
+    "coverage_plot",
+    "history_plot",
+    "moments_plot",
+    "multilevel_plot",
+    "pairplot",
+    "score_plot",
+    "verdict_plot",
+]
