@@ -46,3 +46,24 @@ class ConditionalDensity(nn.Module, ABC):
         Returns:
             Shape `(k, n, d)`.
         """
+
+    def centre(self, context: Tensor) -> Tensor:
+        """A point in the middle of each row's density, about which it can be scaled.
+
+        It is a function of the row's context alone, without randomness, through which gradients
+        flow. Any such function leaves a scaled density exact; one that lies in the middle keeps
+        where the density is while its width changes.
+
+        Args:
+            context: Shape `(k, n, *event)`.
+
+        Returns:
+            Shape `(k, n, d)`.
+
+        Raises:
+            NotImplementedError: The density knows no such point.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no centre, about which its density could be scaled. "
+            "Override centre(context)."
+        )

@@ -71,3 +71,7 @@ class EmbeddedDensity(ConditionalDensity):
     def sample(self, context: Tensor, *, generator: torch.Generator) -> Tensor:
         """One draw a row, `(k, n, d)`."""
         return self.density.sample(self.embedding(context).flatten(2), generator=generator)
+
+    def centre(self, context: Tensor) -> Tensor:
+        """The inner density's centre, `(k, n, d)`; see `ConditionalDensity.centre`."""
+        return self.density.centre(self.embedding(context).flatten(2))

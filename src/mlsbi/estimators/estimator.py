@@ -1,4 +1,13 @@
-"""A density in the user's units: transforms around k members, mixed with weights."""
+"""A density in the user's units: transforms around k members, mixed with weights, and a scale.
+
+With scales s the mixture q of the members is stretched about its centre c, in the network's units,
+
+    q_s(z | context) = q(c + (z - c) / s | context) / prod_i s_i,    c = c(context),
+
+which is exact for any c that is a function of the context alone: the density is still normalised,
+its draws are c + s (z - c) of draws z of q, and the prior's support is kept, since the network's
+units have no bounds. Scales of one are no scales: the same computation, bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +26,10 @@ _CHUNK = 16384
 
 
 class Estimator(nn.Module):
-    """log q(value | context) in the user's units, the mixture of its members."""
+    """log q(value | context) in the user's units, the mixture of its members, scaled."""
 
     log_weights: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -28,6 +38,7 @@ class Estimator(nn.Module):
         context_transform: Transform,
         *,
         weights: Tensor | None = None,
+        scale: Tensor | float = 1.0,
     ) -> None:
         """Hold a density over transformed values and contexts.
 
@@ -36,6 +47,8 @@ class Estimator(nn.Module):
             value_transform: From the user's values to the network's.
             context_transform: From the user's contexts to the network's.
             weights: Of the members, `(k,)`, not negative, with sum 1; None: equal ones.
+            scale: Of the density about its centre, one for all or one for each of the value's
+                entries in the network's units, `(d,)`; above 1 it is wider.
         """
         super().__init__()
         if weights is None:
@@ -44,6 +57,28 @@ class Estimator(nn.Module):
         self.density = density
         self.value_transform = value_transform
         self.context_transform = context_transform
+        d = math.prod(self.value_event_shape)
+        given = torch.as_tensor(scale, dtype=torch.float64, device=weights.device)
+        self.register_buffer("scale", given.detach().expand(d).clone())
+
+    def with_scale(self, scale: Tensor | float) -> Estimator:
+        """The same density under other scales, which stand in the place of its own.
+
+        Args:
+            scale: As in the constructor.
+
+        Returns:
+            A new estimator; the networks are shared, not copied.
+        """
+        made = Estimator(
+            self.density,
+            self.value_transform,
+            self.context_transform,
+            weights=self.log_weights.exp(),
+            scale=scale,
+        )
+        made.log_weights = self.log_weights  # the same bits
+        return made.train(self.training)
 
     @property
     def members(self) -> int:
@@ -57,11 +92,15 @@ class Estimator(nn.Module):
     def member_log_prob(self, value: Tensor, context: Tensor) -> Tensor:
         """Log density under each member, `(k, n)`, float64, of `(n, *)` at `(n, *)`."""
         v, c = self.transformed(value, context)
-        k = self.members
+        k, jacobian = self.members, self.value_transform.log_det(value)
+        if self._scaled:
+            centre = self._centre(c)
+            v = centre + (v - centre) / self.scale.to(v.dtype)
+            jacobian = jacobian - self.scale.log().sum()
         inner = self.density.log_prob(
             v.expand(k, *v.shape).contiguous(), c.expand(k, *c.shape).contiguous()
         )
-        return inner.double() + self.value_transform.log_det(value)
+        return inner.double() + jacobian
 
     def log_prob(self, value: Tensor, context: Tensor) -> Tensor:
         """Log density of the mixture, `(n,)`, float32; in chunks."""
@@ -70,6 +109,27 @@ class Estimator(nn.Module):
             for v, c in zip(value.split(_CHUNK), context.split(_CHUNK), strict=True)
         ]
         return torch.cat(parts).float()
+
+    @property
+    def _scaled(self) -> bool:
+        return bool((self.scale != 1).any())
+
+    def _centre(self, c: Tensor) -> Tensor:
+        """Of the mixture at contexts in the network's units, `(n, *event)`; `(n, d)`.
+
+        Raises:
+            ValueError: The density has none.
+        """
+        try:
+            of_members = self.density.centre(c.expand(self.members, *c.shape).contiguous())
+        except NotImplementedError as error:
+            raise ValueError(
+                f"estimator: {error}. Use one of mlsbi's own, such as estimator='mdn', or leave "
+                "the fit as it is (a scale of 1)."
+            ) from error
+        used = self.log_weights > -torch.inf
+        weights = self.log_weights[used].exp().to(of_members.dtype)
+        return torch.einsum("k,knd->nd", weights, of_members[used])
 
     @property
     def _equal(self) -> bool:
@@ -83,17 +143,37 @@ class Estimator(nn.Module):
         return torch.logsumexp(log_prob[used] + self.log_weights[used].unsqueeze(1), 0)
 
     @torch.no_grad()
-    def sample(self, context: Tensor, *, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, context: Tensor, *, generator: torch.Generator, period: int | None = None
+    ) -> Tensor:
         """One draw a row of `context` (n, *event), from a member chosen at random for each row.
+
+        Args:
+            context: The rows.
+            generator: The only source of randomness.
+            period: The rows repeat after so many, which saves time where there are scales; None:
+                they may all differ. It does not change the draws.
 
         Returns:
             Shape `(n, d)`, values in the user's units (flattened where they have an event shape).
         """
-        parts = [self._sample(c, generator) for c in context.split(_CHUNK)]
+        centres = None
+        if self._scaled:
+            each = context[:period].split(_CHUNK)
+            centres = torch.cat([self._centre(self.context_transform(c)) for c in each])
+        parts = []
+        for i, rows in enumerate(context.split(_CHUNK)):
+            z = self._sample(self.context_transform(rows), generator)
+            if centres is not None:
+                place = torch.arange(len(z), device=z.device) + i * _CHUNK
+                centre = centres[place % len(centres)]
+                z = centre + self.scale.to(z.dtype) * (z - centre)
+            back = self.value_transform.inverse(z.reshape(-1, *self.value_event_shape))
+            parts.append(back.flatten(1))
         return torch.cat(parts)
 
-    def _sample(self, context: Tensor, generator: torch.Generator) -> Tensor:
-        c = self.context_transform(context)
+    def _sample(self, c: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws of the mixture as it is, in the network's units, `(n, d)`."""
         n, k = c.shape[0], self.members
         # Rows dealt to members at random; each member gets as many slots as the fullest one.
         owner = self._owners(n, generator)
@@ -105,8 +185,7 @@ class Estimator(nn.Module):
         drawn = self.density.sample(dealt, generator=generator)
         z = torch.empty(n, drawn.shape[-1], device=c.device)
         z[order] = drawn[owner[order], slot]
-        event = self.value_event_shape
-        return self.value_transform.inverse(z.reshape(n, *event)).flatten(1)
+        return z
 
     def _owners(self, n: int, generator: torch.Generator) -> Tensor:
         """A member for each of n rows, drawn by the weights."""

@@ -76,3 +76,8 @@ class FlowDensity(ConditionalDensity):
         shape = (*context.shape[:2], self.value_dim)
         noise = torch.randn(shape, generator=generator, device=context.device)
         return self.flow.transform(context).inv(noise)
+
+    def centre(self, context: Tensor) -> Tensor:
+        """What the flow makes of its base's mean, `(k, n, d)`; see `ConditionalDensity.centre`."""
+        zero = context.new_zeros(*context.shape[:2], self.value_dim)
+        return self.flow.transform(context).inv(zero)

@@ -51,3 +51,7 @@ class LevelDensity(ConditionalDensity):
     def sample(self, context: Tensor, *, generator: torch.Generator) -> Tensor:
         """One draw a row, `(k, n, d)`."""
         return self.density.sample(self._inputs(context), generator=generator)
+
+    def centre(self, context: Tensor) -> Tensor:
+        """The inner density's centre, `(k, n, d)`; see `ConditionalDensity.centre`."""
+        return self.density.centre(self._inputs(context))

@@ -137,6 +137,10 @@ class MixtureDensity(ConditionalDensity):
         log_weights, means, _, _ = self._parameters_at(context)
         return (log_weights.exp().unsqueeze(-1) * means).sum(2)
 
+    def centre(self, context: Tensor) -> Tensor:
+        """The mixture's mean, `(k, n, d)`; see `ConditionalDensity.centre`."""
+        return self.mean(context)
+
     def sample(self, context: Tensor, *, generator: torch.Generator) -> Tensor:
         """One draw a row, `(k, n, d)`, at contexts `(k, n, c)`."""
         log_weights, *shapes = self._parameters_at(context)

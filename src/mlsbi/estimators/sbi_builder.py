@@ -26,6 +26,7 @@ from torch.func import functional_call
 from mlsbi._checks import as_tensor, check_count, check_option, check_seed
 from mlsbi._random import derive_seed, isolated_rng
 from mlsbi.estimators.base import ConditionalDensity
+from mlsbi.estimators.sbi_centre import sbi_centre
 
 if TYPE_CHECKING:
     from sbi.neural_nets.estimators import ConditionalDensityEstimator
@@ -90,6 +91,13 @@ class SbiDensity(ConditionalDensity):
             with _seeded(derive_seed(seed, "member", i), device=context.device):
                 draws.append(functional_call(self.stack, own, (None, rows)))
         return torch.stack(draws)
+
+    def centre(self, context: Tensor) -> Tensor:
+        """The mean or its like, `(k, n, d)`; see `sbi_centre`."""
+        rows = zip(self._member_tensors(), context, strict=True)
+        return torch.stack(
+            [functional_call(self.stack, own, (None, c), {"centre": True}) for own, c in rows]
+        )
 
     def _member_tensors(self) -> Iterator[dict[str, Tensor]]:
         """Each member's parameters and buffers by name, as views into the stack."""
@@ -157,13 +165,15 @@ def sbi_density(
 
 
 class _Dispatch(nn.Module):
-    """`forward` for `functional_call`: log density of rows, or (value None) a draw for each."""
+    """`forward` for `functional_call`: log density of rows, or (value None) a draw or a centre."""
 
     def __init__(self, estimator: ConditionalDensityEstimator) -> None:
         super().__init__()
         self.estimator = estimator
 
-    def forward(self, value: Tensor | None, context: Tensor) -> Tensor:
+    def forward(self, value: Tensor | None, context: Tensor, *, centre: bool = False) -> Tensor:
+        if centre:
+            return sbi_centre(self.estimator, context)
         if value is None:
             draws: Tensor = self.estimator.sample(torch.Size((1,)), condition=context)
             return draws[0]

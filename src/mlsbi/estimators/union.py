@@ -45,6 +45,11 @@ class UnionDensity(ConditionalDensity):
         rows = zip(self._densities, context.split(self._sizes), strict=True)
         return torch.cat([part.sample(c, generator=generator) for part, c in rows])
 
+    def centre(self, context: Tensor) -> Tensor:
+        """Each part's own centres, `(k, n, d)`; see `ConditionalDensity.centre`."""
+        rows = zip(self._densities, context.split(self._sizes), strict=True)
+        return torch.cat([part.centre(c) for part, c in rows])
+
 
 def union(densities: Sequence[ConditionalDensity]) -> ConditionalDensity:
     """`densities` as one; a single one is itself, and unions among them are opened.
