@@ -1,0 +1,122 @@
+"""The top of the page: a verdict in a word, key figures, and all warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mlsbi.checking.verdict import State
+from mlsbi.reporting.markup import Markup, Section, join, number, rich, tag
+from mlsbi.reporting.observation import finding_item
+from mlsbi.reporting.subject import Subject
+from mlsbi.reporting.words import listed
+
+__all__ = ["summary_section", "warnings_section"]
+
+# The worse first: what a reader has to know when verdicts differ.
+_ORDER = (State.OVER, State.BIASED, State.UNDER, State.UNDECIDED, State.CALIBRATED)
+_MARKS = {
+    State.OVER: "▲",
+    State.UNDER: "▼",
+    State.BIASED: "◆",
+    State.UNDECIDED: "?",
+    State.CALIBRATED: "✓",
+}
+
+
+class _Headline(NamedTuple):
+    mark: str
+    kind: str
+    title: Markup
+    text: Markup
+
+
+def summary_section(subject: Subject, findings: Sequence[Any]) -> Section:
+    """The verdict and the figures that matter most."""
+    said = _headline(subject, findings)
+    head = tag(
+        "p", tag("span", said.mark, class_="mark", aria_hidden="true"), " ", said.title,
+        class_="verdict",
+    )  # fmt: skip
+    card = tag("div", head, tag("p", said.text), _figures(subject), class_=f"card {said.kind}")
+    return Section("summary", "Summary", card)
+
+
+def warnings_section(findings: Sequence[Any]) -> Section | None:
+    """Every warning and note; None where there is none."""
+    if not findings:
+        return None
+    warnings = [f for f in findings if f.severity == "warning"]
+    title = "Warnings" if warnings else "Notes"
+    ordered = [*warnings, *[f for f in findings if f.severity != "warning"]]
+    items = tag("ul", *[finding_item(f) for f in ordered], class_="findings")
+    return Section("warnings", title, join([items]))
+
+
+def _headline(subject: Subject, findings: Sequence[Any]) -> _Headline:
+    fit, check = subject.fit, subject.check
+    if not fit.status.ok:
+        text = rich("The training gave up; what follows should not be used as it is.")
+        return _Headline("▲", "alarm", rich("Verdict: the training failed"), text)
+    if check is None or not check.verdicts:
+        text = rich("Whether the widths of this fit can be believed has not been looked at.")
+        return _Headline("○", "unknown", rich("Verdict: not checked"), text)
+    return _of_check(check, findings)
+
+
+def _of_check(check: Any, findings: Sequence[Any]) -> _Headline:
+    worst = min((v.state for v in check.verdicts), key=_ORDER.index)
+    of = [v for v in check.verdicts if v.state is worst]
+    names = [("all parameters together" if v.name == "joint" else v.name) for v in of]
+    everyone = len(of) == len(check.verdicts)
+    title = ["Verdict: ", worst.value, *([] if everyone else [" in ", listed(names)])]
+    text = [rich(_sentence(of[0]))]
+    warnings = sum(f.severity == "warning" for f in findings)
+    if warnings:
+        count = "a warning" if warnings == 1 else f"{warnings} warnings"
+        text.append(rich(f" Read {count} below first."))
+    kinds = {State.CALIBRATED: "fine", State.UNDECIDED: "unknown"}
+    kind = "alarm" if warnings and worst is State.CALIBRATED else kinds.get(worst, "alarm")
+    return _Headline(_MARKS[worst], kind, join(title), join(text))
+
+
+def _sentence(verdict: Any) -> str:
+    text = str(verdict.text).rstrip(".")
+    who = "All parameters together" if verdict.name == "joint" else str(verdict.name)
+    return f"{who}: {text}."
+
+
+def _figures(subject: Subject) -> Markup:
+    """Key figures, each with a name and a gloss."""
+    pairs = [_runs(subject), *_checked(subject.check)]
+    boxes = [
+        tag("div", tag("dt", name), tag("dd", tag("span", value, class_="big"), " ",
+            tag("span", gloss, class_="gloss")))
+        for name, value, gloss in pairs
+    ]  # fmt: skip
+    return tag("dl", *boxes, class_="figures")
+
+
+def _runs(subject: Subject) -> tuple[str, str, str]:
+    fit = subject.fit
+    runs = " + ".join(number(n) for n in fit.n)
+    cost = "" if fit.cost is None else f"cost {number(fit.cost)}"
+    return ("Runs, coarse to fine", runs, cost)
+
+
+def _checked(check: Any) -> list[tuple[str, str, str]]:
+    if check is None:
+        return []
+    score, ends = check.nlpd, check.nlpd_band
+    runs = len(check.scores.log_prob)
+    found = [
+        ("Judged on", number(runs), "runs that were not seen"),
+        ("NLPD", number(score.mean, 3), f"{number(ends.low)} to {number(ends.high)} nats"),
+        ("Coverage error", number(check.coverage.error, 2), "0 is calibrated"),
+    ]
+    if check.comparison is not None:
+        gain = check.comparison.gain
+        name = "Gain over a single level"
+        gloss = f"{number(gain.low, 2)} to {number(gain.high, 2)} nats a run"
+        found.append((name, number(gain.value, 2), gloss))
+    return found
