@@ -92,12 +92,12 @@ def test_functions_draw_into_given_axes():
     assert all(ax.has_data() or not ax.axison for ax in figure.axes)
 
 
-def test_coverage_plot_has_a_band_only_where_the_counts_are_known(tmp_path):
+def test_coverage_plot_has_bands_only_where_the_counts_are_known(tmp_path):
     coverage = coverage_of_ranks(torch.rand(100))
     figure = coverage_plot({"fit": coverage})
-    assert len(figure.axes[0].collections) == 1
+    assert len(figure.axes[0].collections) == 2
     assert np.allclose(figure.axes[0].lines[1].get_ydata(), coverage.empirical)
-    assert len(coverage_plot({"fit": coverage, "pair": ([0, 1], [0, 1])}).axes[0].collections) == 0
+    assert len(coverage_plot({"fit": coverage, "pair": ([0, 1], [0, 1])}).axes[0].collections) == 1
     png(figure, tmp_path)
 
 

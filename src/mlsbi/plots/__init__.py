@@ -11,7 +11,9 @@ from mlsbi.plots.coverage import coverage_plot
 from mlsbi.plots.moments import moments_plot
 from mlsbi.plots.multilevel import multilevel_plot
 from mlsbi.plots.pairs import pairplot
+from mlsbi.plots.ranks import rank_plot
 from mlsbi.plots.scores import score_plot
+from mlsbi.plots.tarp import tarp_plot
 from mlsbi.plots.training import history_plot
 from mlsbi.plots.verdicts import verdict_plot
 
@@ -21,6 +23,8 @@ __all__ = [
     "moments_plot",
     "multilevel_plot",
     "pairplot",
+    "rank_plot",
     "score_plot",
+    "tarp_plot",
     "verdict_plot",
 ]

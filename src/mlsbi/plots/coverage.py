@@ -13,41 +13,50 @@ from mlsbi._checks import check_type
 from mlsbi._corner import Array, line_style
 from mlsbi.metrics import Coverage
 from mlsbi.plots._axes import figure_of, one_axes, to_array
+from mlsbi.plots._bands import draw_calibrated, draw_own
 
 __all__ = ["coverage_plot"]
 
+_MOST_BANDS = 2  # more of them hide each other
+
 
 def coverage_plot(
-    curves: Mapping[str, Coverage | tuple[Any, Any]], *, ax: Axes | None = None
+    curves: Any, *, level: float = 0.95, parameters: bool = False, ax: Axes | None = None
 ) -> Figure:
     """Empirical against nominal coverage of credible regions; on the diagonal is calibrated.
 
-    Where all curves are `Coverage` results, a grey band shows where a calibrated fit's curve lies
-    with 95 % probability, at each level by itself.
+    Where the number of runs is known, a grey band shows where the whole curve of a calibrated fit
+    lies, and, around one or two curves, a band in their colour where the true coverage of the fit
+    may lie (at each credibility by itself).
 
     Args:
-        curves: Name of each fit -> what `mlsbi.metrics.expected_coverage` returned, or a pair
-            `(nominal, empirical)` of arrays of shape `(k,)` in [0, 1].
+        curves: A `Check`; or name of each fit -> what `mlsbi.metrics.expected_coverage` returned,
+            or a pair `(nominal, empirical)` of arrays of shape `(k,)` in [0, 1]; or one such curve.
+        level: Probability of the bands.
+        parameters: Of a `Check`: a curve for each parameter, too.
         ax: Axes to draw into.
 
     Returns:
-        The figure.
+        The figure. Of a `Check` that corrects the coverage of cheap runs by pairs, that curve as
+        well, with bars of two standard errors.
 
     Raises:
         TypeError: If an argument has a wrong type.
         ValueError: If the two arrays of a pair differ in shape, or leave [0, 1].
     """
-    pairs = _coverage_curves(curves)
-    counts = [len(c.ranks) if isinstance(c, Coverage) else 0 for c in curves.values()]
+    named = _named(curves, parameters=parameters)
+    pairs = _coverage_curves(named)
+    known = {k: np.asarray(c.ranks) for k, c in named.items() if isinstance(c, Coverage)}
     ax = one_axes(ax, size=(4.2, 4.2))
+    if len(known) == len(pairs):
+        least = min(known.values(), key=len)
+        draw_calibrated(ax, len(least), _inner(next(iter(pairs.values()))[0]), level=level)
     ax.plot([0, 1], [0, 1], color="0.4", linewidth=1, label="calibrated")
-    if min(counts) > 0:
-        nominal = np.linspace(0, 1, 201)
-        half = 1.96 * np.sqrt(nominal * (1 - nominal) / min(counts))
-        low, high = np.clip(nominal - half, 0, 1), np.clip(nominal + half, 0, 1)
-        ax.fill_between(nominal, low, high, color="0.88", linewidth=0)
     for index, (name, (nominal, empirical)) in enumerate(pairs.items()):
+        if name in known and len(pairs) <= _MOST_BANDS:
+            draw_own(ax, known[name], nominal, level=level, index=index)
         ax.plot(nominal, empirical, label=name, **line_style(index))
+    _draw_two_level(ax, getattr(curves, "two_level", None), index=len(pairs))
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="nominal coverage", ylabel="empirical coverage")
     ax.set_aspect("equal")
     ax.text(0.97, 0.03, "below: over-confident", color="0.4", ha="right", fontsize="small")
@@ -55,12 +64,41 @@ def coverage_plot(
     return figure_of(ax)
 
 
-def _coverage_curves(
-    curves: Mapping[str, Coverage | tuple[Any, Any]],
-) -> dict[str, tuple[Array, Array]]:
-    check_type(curves, Mapping, name="curves", remedy="Pass {name: coverage}.")
+def _named(curves: Any, *, parameters: bool) -> dict[str, Any]:
+    """Every curve by its name."""
+    joint = getattr(curves, "coverage", None)
+    if joint is not None:
+        found = {"all parameters": joint}
+        if parameters:
+            found |= dict(zip(curves.labels, curves.marginal_coverage, strict=True))
+        return found
+    if isinstance(curves, Coverage):
+        return {f"{len(curves.ranks)} runs": curves}
+    check_type(curves, Mapping, name="curves", remedy="Pass a Check, or {name: coverage}.")
     if not curves:
         raise ValueError("curves must hold at least one curve; got none.")
+    return {str(name): curve for name, curve in curves.items()}
+
+
+def _inner(nominal: Array) -> Array:
+    """Credibilities strictly between 0 and 1, rising: at the ends the band has no width."""
+    levels = np.unique(nominal)
+    return levels[(levels > 0) & (levels < 1)]
+
+
+def _draw_two_level(ax: Axes, two_level: Any, *, index: int) -> None:
+    if two_level is None or not two_level.used:
+        return
+    curve = two_level.coverage
+    errors = 1.96 * np.asarray(two_level.standard_error)
+    style = line_style(index)
+    ax.errorbar(
+        np.asarray(curve.levels), np.asarray(curve.empirical), errors, elinewidth=1, capsize=0,
+        label="with cheap runs", **style,
+    )  # fmt: skip
+
+
+def _coverage_curves(curves: Mapping[str, Any]) -> dict[str, tuple[Array, Array]]:
     pairs = {}
     for name, given in curves.items():
         curve = (given.levels, given.empirical) if isinstance(given, Coverage) else given
@@ -78,5 +116,5 @@ def _coverage_curves(
                 f"curves[{name!r}] must hold fractions in [0, 1]; got values outside. "
                 "Divide percentages by 100."
             )
-        pairs[str(name)] = (nominal, empirical)
+        pairs[name] = (nominal, empirical)
     return pairs
