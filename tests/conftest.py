@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,10 +57,11 @@ def data_folder() -> Path:
 
 @pytest.hookimpl(trylast=True)  # after -m and -k, so that only what would have run is counted
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked `data` without a data folder, and `gpu` without a CUDA device."""
+    """Leave out tests marked `data`, `gpu` or `browser` where what they need is not there."""
     config.stash[left_out] = []
     if not torch.cuda.is_available():
         _leave_out("gpu", "they need a CUDA device", config, items)
+    _without_browser(config, items)
     needing_data = [item for item in items if item.get_closest_marker("data")]
     folder = os.environ.get(DATA_VARIABLE)
     if not needing_data:
@@ -73,6 +75,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             f"CI=true wants the tests marked data to run: set {DATA_VARIABLE} to the data folder"
         )
     _leave_out("data", f"set {DATA_VARIABLE}=FOLDER", config, items)
+
+
+def _without_browser(config: pytest.Config, items: list[pytest.Item]) -> None:
+    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    if not missing or not any(item.get_closest_marker("browser") for item in items):
+        return
+    need = f"install {' and '.join(missing)} (Debian: apt-get install chromium chromium-driver)"
+    if os.environ.get("CI") == "true":
+        raise pytest.UsageError(f"CI=true wants the tests marked browser to run: {need}")
+    _leave_out("browser", need, config, items)
 
 
 def _leave_out(marker: str, why: str, config: pytest.Config, items: list[pytest.Item]) -> None:
