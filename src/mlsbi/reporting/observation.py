@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from mlsbi.reporting.markup import Markup, Section, code_block, join, tag
+from mlsbi.reporting.pictures import figure
 from mlsbi.reporting.subject import Subject
 
 __all__ = ["finding_item", "observation_section"]
@@ -28,11 +31,41 @@ def observation_section(subject: Subject, found: Any) -> Section | None:
         )
         return Section("observation", "The observation", body)
     findings = list(found.findings)
-    if not findings:
+    if findings:
+        parts = [tag("ul", *[finding_item(f) for f in findings], class_="findings")]
+    else:
         text = "Nothing speaks against it: it lies where the simulators' outputs lie."
-        return Section("observation", "The observation", tag("p", text))
-    items = tag("ul", *[finding_item(f) for f in findings], class_="findings")
-    return Section("observation", "The observation", join([items]))
+        parts = [tag("p", text)]
+    return Section("observation", "The observation", join([*parts, *_predictive(subject, found)]))
+
+
+def _predictive(subject: Subject, found: Any) -> list[Markup]:
+    """The posterior predictive with the observation in it, if there is one."""
+    made = getattr(found, "predictive", None)
+    if made is None:
+        return []
+    names = subject.outputs if subject.outputs and len(subject.outputs) == len(made.place) else None
+
+    def draw() -> Figure:
+        from mlsbi.plots import predictive_plot
+
+        return predictive_plot(made, outputs=names)
+
+    caption = (
+        f"Posterior predictive check against {made.source}: bands of 50 % and 90 % for each "
+        "output, and the observation as points."
+    )
+    inside = int(((made.place > 0.05) & (made.place < 0.95)).sum())
+    alt = (
+        f"Posterior predictive bands of {len(made.place)} outputs; the observation lies inside the "
+        f"90 % band of {inside} of them."
+    )
+    few = (
+        ""
+        if made.enough
+        else (f" Only {made.effective:.2g} runs stand near the posterior, too few to judge by.")
+    )
+    return [figure(draw, name="predictive-plot", alt=alt, caption=caption + few)]
 
 
 def finding_item(finding: Any) -> Markup:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.figure import Figure
 
 from mlsbi.reporting.markup import Markup, tag
 
 __all__ = ["dark_colours", "figure", "svg_of"]
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",  # the same shapes whatever fonts the reader has
     "font.size": 10.0,
     "axes.linewidth": 0.8,
@@ -35,6 +36,7 @@ _DARK = {
     "#56b4e9": "#9bd6ff",
     "#f0e442": "#f5ec6a",
 }
+_LARGEST = 1.4  # pixels a point: text of 10 points becomes one of 14 pixels
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
 _ID = re.compile(r'\b(id="|(?:xlink:)?href="#|url\(#)([^")]+)')
 _PATH = re.compile(r'\bd="[^"]*"')
@@ -54,7 +56,10 @@ def svg_of(draw: Callable[[], Figure], *, name: str, alt: str) -> Markup:
         name: Begins every id in the picture, so that no two pictures of a page share one.
         alt: What is seen, for those who do not see it.
     """
-    with rc_context(_STYLE | {"svg.hashsalt": name}):
+    with rc_context():  # the user's own style would make another page
+        rcdefaults()
+        rcParams.update(_STYLE)
+        rcParams["svg.hashsalt"] = name
         made = draw()
         buffer = io.StringIO()
         made.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -72,7 +77,7 @@ def _inlined(source: str, *, name: str, alt: str) -> Markup:
     width, height = (float(v) for v in view.split()[2:])
     opening = tag(
         "svg", viewBox=view, width=f"{width:.0f}", height=f"{height:.0f}", role="img",
-        aria_label=alt,
+        aria_label=alt, style=f"max-width:{_LARGEST * width:.0f}px",
     ).removesuffix("</svg>")  # fmt: skip
     return Markup(_OPENING.sub(lambda _: opening, text, count=1).strip())
 
@@ -103,9 +108,7 @@ def dark_colours(page: str) -> str:
     return "".join(f"--c{colour}:{_in_the_dark('#' + colour)};" for colour in found)
 
 
-def figure(
-    draw: Callable[[], Figure], *, name: str, alt: str, caption: object, wide: bool = False
-) -> Markup:
+def figure(draw: Callable[[], Figure], *, name: str, alt: str, caption: object) -> Markup:
     """A figure element: the picture, and a caption that says what it shows.
 
     Args:
@@ -113,7 +116,6 @@ def figure(
         name: Its id.
         alt: What is seen.
         caption: What it shows and how to read it.
-        wide: Whether it may be as wide as the page.
     """
     picture = svg_of(draw, name=name, alt=alt)
     return tag(
@@ -121,5 +123,4 @@ def figure(
         tag("div", picture, class_="picture"),
         tag("figcaption", caption),
         id=name,
-        class_="wide" if wide else None,
     )

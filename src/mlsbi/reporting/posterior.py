@@ -63,9 +63,7 @@ def _figure(subject: Subject) -> Markup:
         parts.append(" Dotted lines mark the true parameters.")
     if len(subject.labels) > count:
         parts.append(f" The first {counted(count, 'parameter')} are shown; the table has all.")
-    return figure(
-        draw, name="posterior-plot", alt=_alt(subject), caption="".join(parts), wide=count > 1
-    )
+    return figure(draw, name="posterior-plot", alt=_alt(subject), caption="".join(parts))
 
 
 def _alt(subject: Subject) -> str:

@@ -52,7 +52,8 @@ def _levels_table(subject: Subject, data: MultilevelData) -> Markup:
         if costs is not None and spent is not None and total is not None:
             row += [trimmed(costs[level]), f"{n * spent[level] / total:.0%}"]
         if seconds is not None and any(seconds):
-            row.append("–" if seconds[level] is None else duration(seconds[level]))
+            took = seconds[level]
+            row.append("–" if took is None else duration(took))
         row += [data.dropped[level], " × ".join(map(str, data.event_shape(level)))]
         rows.append(row)
     notes = []

@@ -9,6 +9,7 @@ from mlsbi.checking.verdict import State
 from mlsbi.reporting.markup import Markup, Section, join, number, rich, tag
 from mlsbi.reporting.observation import finding_item
 from mlsbi.reporting.subject import Subject
+from mlsbi.reporting.trust import evidence
 from mlsbi.reporting.words import listed
 
 __all__ = ["summary_section", "warnings_section"]
@@ -73,17 +74,17 @@ def _of_check(check: Any, findings: Sequence[Any]) -> _Headline:
     text = [rich(_sentence(of[0]))]
     warnings = sum(f.severity == "warning" for f in findings)
     if warnings:
-        count = "a warning" if warnings == 1 else f"{warnings} warnings"
-        text.append(rich(f" Read {count} below first."))
+        count = "is a warning" if warnings == 1 else f"are {warnings} warnings"
+        text.append(rich(f" There {count} below."))
     kinds = {State.CALIBRATED: "fine", State.UNDECIDED: "unknown"}
     kind = "alarm" if warnings and worst is State.CALIBRATED else kinds.get(worst, "alarm")
     return _Headline(_MARKS[worst], kind, join(title), join(text))
 
 
 def _sentence(verdict: Any) -> str:
-    text = str(verdict.text).rstrip(".")
+    text = evidence(verdict).rstrip(".")
     who = "All parameters together" if verdict.name == "joint" else str(verdict.name)
-    return f"{who}: {text}."
+    return f"{who}: {text}." if text != "–" else ""
 
 
 def _figures(subject: Subject) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -11,7 +12,9 @@ from mlsbi.reporting.markup import Markup, Section, code_block, join, number, pl
 from mlsbi.reporting.pictures import figure
 from mlsbi.reporting.subject import Subject
 
-__all__ = ["trust_section"]
+__all__ = ["evidence", "trust_section"]
+
+_NOMINAL = (0.5, 0.8, 0.9, 0.95)
 
 
 def trust_section(subject: Subject) -> Section:
@@ -20,8 +23,9 @@ def trust_section(subject: Subject) -> Section:
     check = subject.check
     if check is None:
         return Section("trust", title, _missing())
-    parts: list[object] = [tag("p", _how(check)), _verdicts(check), *_figures(check)]
-    parts += [_scores(check), *_comparison(check), *_tests(check)]
+    parts: list[object] = [tag("p", _how(check)), _verdicts(check), _verdict_figure(check)]
+    parts += [_figures(check), _coverages(check), *_two_level(check), _scores(check)]
+    parts += [*_comparison(check), *_tests(check)]
     return Section("trust", title, join(parts))
 
 
@@ -56,11 +60,21 @@ def band(value: Any, digits: int = 2) -> str:
     return f"{number(value.value, digits)} ({ends})"
 
 
+def evidence(verdict: Any) -> str:
+    """What stands behind a verdict: its sentence, without the verdict itself."""
+    text = str(verdict.text)
+    for opening in (f"{verdict.state.value}: ", f"{verdict.state.value} "):
+        text = text.removeprefix(opening)
+    return text if text != verdict.state.value else "–"
+
+
 def _verdicts(check: Any) -> Markup:
     rows: list[list[object]] = []
     for verdict in check.verdicts:
         state = tag("span", verdict.state.value, class_=f"state {verdict.state.name.lower()}")
-        rows.append([verdict.name, state, band(verdict.scale), band(verdict.shift), verdict.text])
+        rows.append(
+            [verdict.name, state, band(verdict.scale), band(verdict.shift), evidence(verdict)]
+        )
     heads = ["parameter", "verdict", "width factor", "shift (sd)", "evidence"]
     level = check.verdicts[0].scale.level if check.verdicts else 0.95
     notes = [
@@ -69,6 +83,43 @@ def _verdicts(check: Any) -> Markup:
         f"posterior standard deviations. In brackets: {level:.0%} intervals."
     ]
     return table(heads, rows, caption="Verdict by parameter", words=(0, 1, 4), notes=notes)
+
+
+def _verdict_figure(check: Any) -> Markup:
+    from mlsbi.plots import verdict_plot
+
+    said = "; ".join(f"{plain(v.name)}: {v.state.value}, {band(v.scale)}" for v in check.verdicts)
+    caption = (
+        "The width factor and the shift of the table, with their intervals. Left, to the right of "
+        "1: too narrow."
+    )
+    draw = partial(verdict_plot, check)
+    alt = f"Intervals of the width factors. {said}."
+    return figure(draw, name="verdict-plot", alt=alt, caption=caption)
+
+
+def _coverages(check: Any) -> Markup:
+    """How often regions hold the truth, of all parameters together and of each."""
+    curves = {"all together": check.coverage}
+    curves |= dict(zip(check.labels, check.marginal_coverage, strict=True))
+    shown = [i for i, v in enumerate(check.coverage.levels.tolist()) if round(v, 6) in _NOMINAL]
+    nominal = [float(check.coverage.levels[i]) for i in shown]
+    rows: list[list[object]] = [
+        [name, *[f"{float(curve.empirical[i]):.0%}" for i in shown], number(curve.error, 2)]
+        for name, curve in curves.items()
+    ]
+    heads = ["parameter", *[f"{v:.0%} regions" for v in nominal], "mean deviation"]
+    caption = "How often regions of highest density hold the true parameters"
+    notes = ["Mean deviation: of the whole curve from the diagonal, whatever its sign."]
+    return table(heads, rows, caption=caption, notes=notes)
+
+
+def _two_level(check: Any) -> list[Markup]:
+    if check.two_level is None:
+        return []
+    text = str(check.two_level.reason)
+    said = f"Coverage with the help of cheap runs: {text[:1].lower()}{text[1:].rstrip('.')}."
+    return [tag("p", said)]
 
 
 def _scores(check: Any) -> Markup:
@@ -104,50 +155,80 @@ def _tests(check: Any) -> list[Markup]:
     return [table(columns, rows, caption=caption, words=words or [0], notes=list(made.notes))]
 
 
-def _figures(check: Any) -> list[Markup]:
-    return [_coverage(check), *_optional(check)]
+def _figures(check: Any) -> Markup:
+    """The pictures, two a row where there is room."""
+    from mlsbi import plots
 
-
-def _coverage(check: Any) -> Markup:
-    def draw() -> Figure:
-        from mlsbi.plots import coverage_plot
-
-        return coverage_plot({"all parameters": check.coverage})
-
-    curve = check.coverage
-    side = "below (over-confident)" if curve.bias < 0 else "above (too wide)"
-    alt = (
-        f"Coverage curve of all parameters together. On average it lies "
-        f"{number(abs(curve.bias), 2)} {side} the diagonal; its mean absolute deviation is "
-        f"{number(curve.error, 2)}."
+    drawn: tuple[tuple[str, Callable[[Any], Figure], str, str], ...] = (
+        ("coverage", plots.coverage_plot, _coverage_alt(check), _COVERAGE),
+        ("tarp", plots.tarp_plot, "Coverage of regions around random points.", _TARP),
+        ("ranks", plots.rank_plot, _ranks_alt(check), _RANKS),
+        ("moments", plots.moments_plot, _moments_alt(check), _MOMENTS),
+        ("scores", plots.score_plot, _scores_alt(check), _score_caption(check)),
     )
-    caption = (
-        "How often regions of a nominal credibility hold the true parameters. On the diagonal is "
-        "calibrated; a curve below it is over-confident. The band shows where a calibrated fit "
-        "lies with so few runs."
-    )
-    return figure(draw, name="coverage-plot", alt=alt, caption=caption)
+    made = [
+        figure(partial(draw, check), name=f"{name}-plot", alt=alt, caption=caption)
+        for name, draw, alt, caption in drawn
+    ]
+    return tag("div", *made, class_="pictures")
 
 
-_OPTIONAL: tuple[tuple[str, str, str], ...] = (
-    ("rank_plot", "ranks", "Ranks of the true parameters among posterior draws."),
-    ("tarp_plot", "tarp", "TARP: coverage of regions around random points."),
-    ("moments_plot", "moments", "Posterior z-score against contraction, a point a run."),
-    ("score_plot", "scores", "Log density of each run that was not seen."),
+_COVERAGE = (
+    "Coverage: how often regions of a nominal credibility hold the true parameters. On the "
+    "diagonal is calibrated, below it over-confident. Grey: where the whole curve of a calibrated "
+    "fit lies with so few runs. Coloured: where this fit's coverage may lie."
+)
+_TARP = (
+    "TARP: the same of regions around random points, which also sees a fit whose centre is off. "
+    "On the diagonal is calibrated."
+)
+_RANKS = (
+    "Ranks of the true parameters among posterior draws (SBC): the share up to a rank, less what "
+    "it should be. Inside the grey band is what a calibrated fit may show. Above zero on the left "
+    "and below on the right: too narrow."
+)
+_MOMENTS = (
+    "Each run's error, in posterior standard deviations, against how much it narrowed the prior. "
+    "To the right: runs that say much. About 95 % of points should lie between the lines."
 )
 
 
-def _optional(check: Any) -> list[Markup]:
-    """Figures that the plots package has."""
-    from mlsbi import plots
+def _score_caption(check: Any) -> str:
+    if getattr(check.comparison, "log_prob", None) is None:
+        return "Log density that the fit gave the true parameters of each run, in rising order."
+    return (
+        "Log density that this fit and the single level gave the true parameters of each run. "
+        "Above the diagonal this fit is better."
+    )
 
-    found = []
-    for function, name, caption in _OPTIONAL:
-        draw: Callable[[Any], Figure] | None = getattr(plots, function, None)
-        if draw is not None:
-            made = figure(
-                lambda draw=draw: draw(check), name=f"{name}-plot", alt=plain(caption),
-                caption=caption,
-            )  # fmt: skip
-            found.append(made)
-    return found
+
+def _coverage_alt(check: Any) -> str:
+    curve = check.coverage
+    side = "below (over-confident)" if curve.bias < 0 else "above (too wide)"
+    return (
+        "Coverage curve of all parameters together. On average it lies "
+        f"{number(abs(curve.bias), 2)} {side} the diagonal; its mean absolute deviation is "
+        f"{number(curve.error, 2)}."
+    )
+
+
+def _ranks_alt(check: Any) -> str:
+    means = check.scores.rank.mean(0).tolist()
+    each = [f"{plain(n)} {number(m, 2)}" for n, m in zip(check.labels, means, strict=True)]
+    return f"Curves of the ranks, a panel a parameter. Mean rank (0.5 is right): {', '.join(each)}."
+
+
+def _moments_alt(check: Any) -> str:
+    scores = check.scores
+    inside = float((scores.z.abs() < 2).double().mean())
+    learned = number(float(scores.contraction.mean()), 2)
+    return (
+        f"Scatter of z-scores against contraction: {inside:.0%} of the points lie within 2 "
+        f"standard deviations; the mean contraction is {learned}."
+    )
+
+
+def _scores_alt(check: Any) -> str:
+    found = check.nlpd
+    median, mean = number(-found.median), number(-found.mean)
+    return f"Log densities of the runs: median {median} nats, mean {mean} nats."

@@ -95,9 +95,7 @@ def report(
     elif overlay and data is not None and subject.x_o is not None:
         own = derive_seed(subject.seed, "report", "low fit")
         low_fit = low_level_fit(data, fit, seed=own, progress=progress)
-    draws = gather_draws(
-        subject, num_draws=num_draws, low_fit=low_fit, others=others, progress=progress
-    )
+    draws = gather_draws(subject, num_draws=num_draws, low_fit=low_fit, others=others)
     subject = replace(subject, draws=draws)
     observed = _observed(subject)
     text = page(
