@@ -5,23 +5,22 @@ w = Phi^-1(rank) are N(0, 1), whatever the posterior's shape. Where its widths h
 by s and its centres moved by b of its standard deviations, w is N(b, s^2) if the posterior is
 Gaussian, and nearly so else. The same holds of the joint highest-density ranks and chi^2_d.
 
-Ranks come from a finite number of draws: one that is below or above all draws says only that w lies
-beyond a cut. Such scores are censored, and estimates are of maximum likelihood, by EM (Dempster,
-Laird and Rubin 1977); intervals are those of complete samples (chi^2, Student's t, Hotelling's T^2)
-with as many degrees of freedom fewer as EM says is missing (its rate of convergence). At most one
-run in some hundred is censored where the posterior is calibrated, and there they are exact.
+Intervals are those of normal samples (chi^2, Student's t, Hotelling's T^2). A rank beyond all draws
+says only that w lies beyond a cut (`_censored.py`); what these lack is taken off the degrees of
+freedom. Where the posterior is calibrated that is next to nothing, and all is exact.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import special
 
+from mlsbi.checking._censored import censored_chi_square, censored_normal
 from mlsbi.checking.bands import Band
 
 __all__ = ["SCALE", "SHIFT", "Estimate", "Zone", "joint_scale", "joint_shift", "parameter"]
@@ -30,8 +29,6 @@ _Array = np.ndarray[Any, np.dtype[np.float64]]
 
 _TOLERABLE_TOGETHER = math.log(1.15)  # however many parameters
 _SURE = 0.9  # confidence of the interval that has to lie inside the tolerance
-_FARTHEST = 2.0  # times the cut: where a censored score may lie at most
-_STEPS, _TOLERANCE = 200, 1e-8
 _BISECTIONS = 60
 
 
@@ -86,7 +83,7 @@ def parameter(ranks: _Array, *, num_draws: int, level: float) -> tuple[Estimate,
     """
     scores, cut = _normal_scores(ranks), float(special.ndtri(num_draws / (num_draws + 1)))
     n = len(scores)
-    mean, variance, missing = _censored_normal(scores, cut)
+    mean, variance, missing = censored_normal(scores, cut)
     known = max(n * (1 - missing), 2.0)
     scale = _scale(math.sqrt(variance * n / (n - 1)), known - 1, SCALE, n=n, level=level)
     error = scale.band.value / math.sqrt(known)
@@ -125,21 +122,16 @@ def joint_scale(
         The factor's estimate.
     """
     squares = special.chdtri(dim, np.clip(1 - hpd, 1e-15, 1.0))
-    cut = float(special.chdtri(dim, 1 / (num_draws + 1)))
-    inside, outside = squares[squares < cut], int((squares >= cut).sum())
-    n = len(squares)
-
-    def update(variance: float) -> float:
-        beyond = _mean_beyond(variance, dim, cut) if outside else 0.0
-        return (float(inside.sum()) + outside * beyond) / (n * dim)
-
-    variance, missing = _fixed_point(update, float(np.minimum(squares, cut).mean()) / dim)
+    n, cut = len(squares), float(special.chdtri(dim, 1 / (num_draws + 1)))
+    variance, missing = censored_chi_square(squares, dim, cut)
     value = math.sqrt(variance / (1 + shift**2 / dim))
     zone = Zone(SCALE.indifferent, max(SCALE.tolerable / math.sqrt(dim), _TOLERABLE_TOGETHER))
     return _scale(value, max(n * dim * (1 - missing), 1.0), zone, n=n, level=level)
 
 
-def joint_shift(ranks: _Array, *, level: float) -> Estimate | None:
+def joint_shift(
+    ranks: _Array, parameters: Sequence[tuple[Estimate, Estimate]], *, level: float
+) -> Estimate | None:
     """Length of the shift of all centres together.
 
     It is the Mahalanobis length of the mean normal score, by Hotelling's T^2: in standard
@@ -147,32 +139,36 @@ def joint_shift(ranks: _Array, *, level: float) -> Estimate | None:
 
     Args:
         ranks: SBC ranks, shape `(n, d)`.
+        parameters: What `parameter` says of each.
         level: Confidence of the interval.
 
     Returns:
         The length's estimate; None if there are fewer than d + 3 runs.
     """
-    scores = _normal_scores(ranks)
-    n, dim = scores.shape
+    n, dim = ranks.shape
     spare = n - dim
     if spare < 3:
         return None
-    mean = scores.mean(0)
-    covariance = np.cov(scores, rowvar=False).reshape(dim, dim)
-    squared = n * float(mean @ np.linalg.pinv(covariance, hermitian=True) @ mean)
+    scores = _normal_scores(ranks)
+    centred = scores - scores.mean(0)
+    centred /= np.maximum(np.sqrt(np.square(centred).sum(0)), 1e-12)
+    alike = centred.T @ centred
+    mean = np.array([shift.band.value / scale.band.value for scale, shift in parameters])
+    squared = n * float(mean @ np.linalg.pinv(alike, hermitian=True) @ mean)
     ratio = squared * spare / (dim * (n - 1))
     root = math.sqrt(dim)
 
-    def end(chance: float) -> float:
-        return math.sqrt(_noncentrality(ratio, dim, spare, chance) / n)
+    def end(least: float, chance: float) -> float:
+        return math.sqrt(_noncentrality(max(ratio, least), dim, spare, chance) / n)
 
+    # A ratio below what chance gives on average would prove more than there is to prove.
+    ends = end(0.0, (1 + level) / 2), end(1.0, (1 - level) / 2)
     value = math.sqrt(max(ratio * dim * (spare - 2) / spare - dim, 0.0) / n)
-    ends = end((1 + level) / 2), end((1 - level) / 2)
-    least = n * (SHIFT.indifferent * root) ** 2
+    edge = n * (SHIFT.indifferent * root) ** 2
     return Estimate(
         Band(value, *ends, level, "Hotelling's T^2 of normal scores"),
-        1 - float(special.ncfdtr(dim, spare, least, ratio)),
-        end((1 - _SURE) / 2) < SHIFT.tolerable * root,
+        1 - float(special.ncfdtr(dim, spare, edge, ratio)),
+        end(1.0, (1 - _SURE) / 2) < SHIFT.tolerable * root,
         value / root,
         1.0,
         SHIFT,
@@ -186,6 +182,7 @@ def _normal_scores(ranks: _Array) -> _Array:
 
 def _scale(value: float, known: float, zone: Zone, *, n: int, level: float) -> Estimate:
     """A width factor's evidence; `known` degrees of freedom."""
+    value = max(value, 1e-6)
 
     def ends(confidence: float) -> tuple[float, float]:
         tails = (1 - confidence) / 2, (1 + confidence) / 2  # of the upper tail: low end first
@@ -215,75 +212,6 @@ def _scale_p_value(value: float, known: float, edge: float) -> float:
     below = special.chdtr(known, special.chdtri(known, 1 - side) / edge**4) if side > 1e-15 else 0.0
     above = special.chdtrc(known, special.chdtri(known, side) * edge**4)
     return min(1.0, side + float(max(below, above)))
-
-
-def _censored_normal(scores: _Array, cut: float) -> tuple[float, float, float]:
-    """Mean and variance of greatest likelihood, and the share of the sample that is missing."""
-    n = len(scores)
-    inside = scores[np.abs(scores) < cut]
-    above, below = int((scores >= cut).sum()), int((scores <= -cut).sum())
-    total, squares = float(inside.sum()), float(np.square(inside).sum())
-    if above + below == 0:
-        return total / n, squares / n - (total / n) ** 2, 0.0
-
-    def update(mean: float, variance: float) -> tuple[float, float]:
-        sd = math.sqrt(variance)
-        up, up_square = _moments_beyond(mean, sd, cut)
-        down, down_square = _moments_beyond(-mean, sd, cut)
-        first = (total + above * up - below * down) / n
-        second = (squares + above * up_square + below * down_square) / n
-        return first, max(second - first**2, 1e-6)
-
-    clipped = np.clip(scores, -cut, cut)
-    mean, variance = float(clipped.mean()), max(float(clipped.var()), 1e-2)
-    for _ in range(_STEPS):
-        before = mean, variance
-        mean, variance = update(mean, variance)
-        if abs(mean - before[0]) + abs(variance - before[1]) < _TOLERANCE:
-            break
-    step = 1e-4 * variance
-    rate = (update(mean, variance + step)[1] - update(mean, variance)[1]) / step
-    return mean, variance, min(max(rate, 0.0), 0.95)
-
-
-def _moments_beyond(mean: float, sd: float, cut: float) -> tuple[float, float]:
-    """First two moments of N(mean, sd^2) between the cut and where a score may lie at most."""
-    a, b = (cut - mean) / sd, (_FARTHEST * cut - mean) / sd
-    mass = (
-        float(special.ndtr(-a) - special.ndtr(-b))
-        if a > 0
-        else float(special.ndtr(b) - special.ndtr(a))
-    )
-    if mass < 1e-12:
-        nearest = min(max(mean, cut), _FARTHEST * cut)
-        return nearest, nearest**2
-    density_a, density_b = (math.exp(-z * z / 2) / math.sqrt(2 * math.pi) for z in (a, b))
-    shift = (density_a - density_b) / mass
-    first = mean + sd * shift
-    spread = 1 + (a * density_a - b * density_b) / mass - shift**2
-    return first, first**2 + sd**2 * max(spread, 0.0)
-
-
-def _mean_beyond(variance: float, dim: int, cut: float) -> float:
-    """Mean of variance times chi^2_dim between the cut and where a score may lie at most."""
-    a, b = cut / variance, _FARTHEST**2 * cut / variance
-    mass = float(special.chdtrc(dim, a) - special.chdtrc(dim, b))
-    if mass < 1e-12:
-        return cut if variance * dim < cut else _FARTHEST**2 * cut
-    more = float(special.chdtrc(dim + 2, a) - special.chdtrc(dim + 2, b))
-    return variance * dim * more / mass
-
-
-def _fixed_point(update: Callable[[float], float], start: float) -> tuple[float, float]:
-    """Where EM ends, and its rate there: the share of the sample that is missing."""
-    value = max(start, 1e-4)
-    for _ in range(_STEPS):
-        before, value = value, max(update(value), 1e-6)
-        if abs(value - before) < _TOLERANCE:
-            break
-    step = 1e-4 * value
-    rate = (update(value + step) - update(value)) / step
-    return value, min(max(rate, 0.0), 0.95)
 
 
 def _noncentrality(ratio: float, dim: int, spare: int, chance: float) -> float:

@@ -26,6 +26,8 @@ from enum import StrEnum
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
+
 from mlsbi._checks import check_count, check_fraction, check_type
 from mlsbi.checking._evidence import Estimate, joint_scale, joint_shift, parameter
 from mlsbi.checking._verdict_words import centres_text, figures_text, runs_text, widths_text
@@ -34,8 +36,7 @@ from mlsbi.checking.run_scores import RunScores
 
 __all__ = ["State", "Verdict", "judge"]
 
-_POWER = 0.84  # standard errors to spare for an 80 % chance that `more` runs are enough
-_USUAL = 0.35  # spread of |log factor| and |shift| over fits: estimates are drawn to 0 by it
+_SPARE = 0.3  # standard errors beyond what decides: `more` runs are then enough 4 times in 5
 _CLEAR = 0.5  # a shift of this many true standard deviations is named before a width
 
 
@@ -126,7 +127,7 @@ def judge(
 
     Raises:
         TypeError: If an argument is of the wrong type.
-        ValueError: If there is one run only, or not one name a parameter.
+        ValueError: If there is one run only, a rank is NaN, or there is not one name a parameter.
     """
     check_type(scores, RunScores, name="scores", remedy="Pass what score_runs returns.")
     level = check_fraction(level, name="level")
@@ -135,14 +136,18 @@ def judge(
     n, dim = ranks.shape
     if n < 2:
         raise ValueError(f"scores must be of at least 2 runs; got {n}. Score more runs.")
+    if bool(np.isnan(ranks).any()) or bool(np.isnan(hpd).any()):
+        raise ValueError(
+            "scores must hold no NaN; got some in its ranks. Look at the fit's status."
+        )
     if isinstance(names, str) or len(names) != dim:
         raise ValueError(
             f"names must hold one name a parameter, {dim} of them; got {names!r}. Pass a list."
         )
-    pairs: list[tuple[Estimate, Estimate | None]] = [
-        (joint_scale(hpd, dim, num_draws=num_draws, level=level), joint_shift(ranks, level=level)),
-        *(parameter(ranks[:, j], num_draws=num_draws, level=level) for j in range(dim)),
-    ]
+    each = [parameter(ranks[:, j], num_draws=num_draws, level=level) for j in range(dim)]
+    shift = joint_shift(ranks, each, level=level)
+    together = joint_scale(hpd, dim, num_draws=num_draws, level=level)
+    pairs: list[tuple[Estimate, Estimate | None]] = [(together, shift), *each]
     adjusted = _holm([1.0 if e is None else e.p_value for pair in pairs for e in pair])
     cases = [
         _Case(name, n, *pair, p_scale, p_shift, 1 - level, len(adjusted))
@@ -226,17 +231,16 @@ class _Case:
     def more(self) -> int:
         """About how many more runs it takes to come to another verdict.
 
-        With so many, chances are 80 % if fits are as far off as this one seems to be; its own
-        estimates are drawn towards none by what is usual.
+        It is when an interval around today's estimate would be short enough, for an alarm of either
+        figure or for both to be calibrated.
         """
-        alarm = _normal_quantile(1 - self.error / (2 * self.tests)) + _POWER
-        sure = _normal_quantile(0.95) + _POWER
+        alarm = _normal_quantile(1 - self.error / (2 * self.tests)) + _SPARE
+        sure = _normal_quantile(0.95) + _SPARE
         soonest, latest = math.inf, 0.0
         for estimate in (self.scale, self.shift):
             if estimate is None:
                 continue
-            trust = _USUAL**2 / (_USUAL**2 + estimate.unit**2 / self.n)
-            distance, zone = trust * estimate.distance, estimate.zone
+            distance, zone = estimate.distance, estimate.zone
             soonest = min(soonest, _needed(alarm * estimate.unit, distance - zone.indifferent))
             latest = max(latest, _needed(sure * estimate.unit, zone.tolerable - distance))
         return _rounded(max(min(soonest, latest) - self.n, self.n / 10, 5))
