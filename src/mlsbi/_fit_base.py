@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ from mlsbi.prior import Prior
 from mlsbi.recipe import Recipe
 from mlsbi.strategies.base import Strategy
 from mlsbi.summaries import Summary
+
+if TYPE_CHECKING:
+    from mlsbi.data import MultilevelData
 
 __all__ = ["Fit"]
 
@@ -121,6 +125,44 @@ class Fit:
         from mlsbi.fit_io import save_fit
 
         save_fit(self, path, overwrite=overwrite)
+
+    def to_arviz(
+        self,
+        x_o: Any,  # noqa: ANN401
+        *,
+        num_samples: int = 2000,
+        num_chains: int = 4,
+        data: MultilevelData | None = None,
+        predictive: Any = None,  # noqa: ANN401
+        labels: Sequence[str] | None = None,
+        outputs: Sequence[str] | None = None,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> Any:  # noqa: ANN401  of an optional package
+        """All that the fit says of one observation, as ArviZ data; see `mlsbi.to_arviz.to_arviz`.
+
+        Args:
+            x_o: The observation, shape `(*event,)`; of a likelihood fit also `(m, *event)`.
+            num_samples: Posterior draws, all chains together.
+            num_chains: Chains; it must divide `num_samples`.
+            data: The runs that the fit was made of, to note their fingerprint.
+            predictive: Your own simulations at posterior draws, shape `(k, *event)`.
+            labels: Names of the parameters.
+            outputs: Names of the outputs, where x is a vector.
+            seed: Of all draws.
+            progress: Whether sbi's MCMC shows a progress bar.
+
+        Raises:
+            ImportError: ArviZ is not installed.
+            TypeError: An argument has the wrong type.
+            ValueError: An argument has the wrong shape or a value that is not allowed.
+        """
+        from mlsbi.to_arviz import to_arviz
+
+        return to_arviz(
+            self, x_o, num_samples=num_samples, num_chains=num_chains, data=data,
+            predictive=predictive, labels=labels, outputs=outputs, seed=seed, progress=progress,
+        )  # fmt: skip
 
     def _theta(self, theta: Any, *, name: str = "theta") -> Tensor:  # noqa: ANN401
         checked = as_tensor(theta, name=name, ndim=2, shape=(None, self.theta_dim))
