@@ -18,6 +18,7 @@ __all__ = [
     "rich",
     "table",
     "tag",
+    "to_digit",
     "trimmed",
 ]
 
@@ -33,6 +34,7 @@ _GREEK = {
 }
 _GREEK |= {name.capitalize(): letter.upper() for name, letter in _GREEK.items()}
 _SYMBOLS = {"times": "×", "cdot": "·", "pm": "±", "log": "log", "ln": "ln", "exp": "exp"}
+_MOST_DECIMALS, _LARGE = 5, 1e7  # beyond them, powers of ten
 _MATH = re.compile(r"\$([^$]+)\$")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s*")
 _POWER = re.compile(r"10\^([−\d]+)")
@@ -140,6 +142,17 @@ def trimmed(value: object, digits: int = 3) -> str:
     """As `number`, without zeros at the end."""
     text = number(value, digits)
     return text.rstrip("0").rstrip(".") if "." in text and "^" not in text else text
+
+
+def to_digit(value: float, unit: float) -> str:
+    """A number as exact as its standard deviation `unit` with two significant digits."""
+    if not (math.isfinite(value) and math.isfinite(unit)) or unit <= 0:
+        return number(value)
+    decimals = 1 - math.floor(math.log10(float(f"{unit:.1e}")))
+    if decimals > _MOST_DECIMALS or abs(value) >= _LARGE:
+        size = math.log10(max(abs(value), unit) / unit)
+        return number(value, 2 + max(0, math.floor(size)))
+    return f"{value:,.{max(decimals, 0)}f}".replace("-", "−")
 
 
 def _significant(value: float, digits: int) -> str:

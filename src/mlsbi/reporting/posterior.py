@@ -9,7 +9,17 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mlsbi._random import make_generator
-from mlsbi.reporting.markup import Markup, Section, code_block, join, number, plain, table, tag
+from mlsbi.reporting.markup import (
+    Markup,
+    Section,
+    code_block,
+    join,
+    number,
+    plain,
+    table,
+    tag,
+    to_digit,
+)
 from mlsbi.reporting.pictures import figure
 from mlsbi.reporting.subject import LOW_FIT, THIS_FIT, Subject
 from mlsbi.reporting.words import counted
@@ -72,7 +82,7 @@ def _alt(subject: Subject) -> str:
     for name, draws in subject.draws.items():
         means, sds = draws.mean(0).tolist(), draws.std(0).tolist()
         each = [
-            f"{plain(label)} {number(mean)} ± {number(sd, 2)}"
+            f"{plain(label)} {to_digit(mean, sd)} ± {number(sd, 2)}"
             for label, mean, sd in zip(subject.labels, means, sds, strict=True)
         ][:_SHOWN]
         said.append(f"{name}: {', '.join(each)}")
@@ -88,13 +98,13 @@ def _table(subject: Subject, draws: Tensor) -> Markup:
     heads += ["truth", "(truth − mean) / sd"] if subject.theta_o is not None else []
     rows: list[list[object]] = []
     for i, name in enumerate(subject.labels):
-        digits = _digits(float(mean[i]), float(sd[i]))
-        row: list[object] = [name, number(float(mean[i]), digits), number(float(sd[i]), 2)]
-        row += [number(float(q), digits) for q in quantiles[:, i]]
+        width = float(sd[i])
+        row: list[object] = [name, to_digit(float(mean[i]), width), number(width, 2)]
+        row += [to_digit(float(q), width) for q in quantiles[:, i]]
         row.append(number(float(prior[i] / sd[i]), 2))
         if subject.theta_o is not None:
             truth = float(subject.theta_o[i])
-            row += [number(truth, digits), _signed((truth - float(mean[i])) / float(sd[i]), 2)]
+            row += [to_digit(truth, width), _signed((truth - float(mean[i])) / width, 2)]
         rows.append(row)
     notes = [
         f"From {counted(len(draws), 'draw')}. Prior sd / sd: how many times narrower the posterior "
@@ -102,14 +112,6 @@ def _table(subject: Subject, draws: Tensor) -> Markup:
     ]
     caption = "Parameters at the observation: mean, standard deviation and quantiles"
     return table(heads, rows, caption=caption, notes=notes)
-
-
-def _digits(mean: float, sd: float) -> int:
-    """Significant digits of a mean that its standard deviation warrants."""
-    if sd <= 0 or mean == 0:
-        return 3
-    ratio = torch.tensor(abs(mean) / sd).log10()
-    return int(min(max(float(ratio.floor()) + 3, 2), 7))
 
 
 def _prior_sd(subject: Subject) -> Tensor:
@@ -131,7 +133,7 @@ def _others(subject: Subject) -> list[Markup]:
         cells = []
         for i in range(len(subject.labels)):
             moved = float((centre[i] - mean[i]) / sd[i])
-            text = f"{number(float(centre[i]))} ± {number(float(width[i]), 2)}"
+            text = f"{to_digit(float(centre[i]), float(width[i]))} ± {number(float(width[i]), 2)}"
             cells.append(text if name == THIS_FIT else f"{text} ({_signed(moved)} sd)")
         rows.append([name, *cells])
     notes = ["In brackets: how far the mean lies from this fit's, in this fit's sd."]

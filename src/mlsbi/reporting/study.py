@@ -7,7 +7,17 @@ from torch import Tensor
 
 from mlsbi._facts import row_sums
 from mlsbi.data import MultilevelData
-from mlsbi.reporting.markup import Markup, Section, code_block, join, number, table, tag, trimmed
+from mlsbi.reporting.markup import (
+    Markup,
+    Section,
+    code_block,
+    join,
+    number,
+    rich,
+    table,
+    tag,
+    trimmed,
+)
 from mlsbi.reporting.subject import Subject
 from mlsbi.reporting.words import duration, study_in_words
 
@@ -18,7 +28,7 @@ _MANY = 12  # outputs of which the ranges still make a table
 
 def study_section(subject: Subject, description: str | None) -> Section:
     """What was asked, and what it was learned from."""
-    own = [tag("p", part) for part in (description or "").split("\n\n") if part.strip()]
+    own = [tag("p", rich(part)) for part in (description or "").split("\n\n") if part.strip()]
     parts: list[object] = [*own, *study_in_words(subject)]
     if subject.data is None:
         parts.append(_missing())

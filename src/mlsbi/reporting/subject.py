@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from mlsbi.results import Fit, LikelihoodFit, PosteriorFit
 
 __all__ = ["Subject", "check_subject", "text_list"]
 
+_PLAIN = re.compile(r"^theta_(\d+)$")  # what a check calls parameters without names
 THIS_FIT = "this fit"
 LOW_FIT = "level 0 alone"
 
@@ -117,7 +119,7 @@ def _check_data(fit: Fit, data: Any) -> None:
 
 
 def _check_check(fit: Fit, check: Any) -> None:
-    from mlsbi.checking import Check
+    from mlsbi.checking.result import Check
 
     check_type(check, Check, name="check", remedy="Pass what mlsbi.check returned.")
     kind = "posterior" if isinstance(fit, PosteriorFit) else "likelihood"
@@ -152,7 +154,7 @@ def _simulated(predictive: Any, event: tuple[int, ...]) -> Tensor:
 
 def _labels(labels: Sequence[str] | None, check: Any, dim: int) -> tuple[str, ...]:
     if labels is None and check is not None:
-        return tuple(str(label) for label in check.labels)
+        return tuple(_PLAIN.sub(r"$\\theta_{\1}$", str(label)) for label in check.labels)
     given = text_list(labels, name="labels", count=dim, of="a parameter")
     return given or tuple(rf"$\theta_{{{i + 1}}}$" for i in range(dim))
 

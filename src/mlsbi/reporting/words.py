@@ -54,6 +54,7 @@ def _aim(subject: Subject) -> Markup:
         else join(["likelihood ", tag("i", "p"), "(", x, " | ", theta, ")"])
     )
     names = listed(subject.labels) if len(subject.labels) <= 8 else ""
+    verb = "is" if len(subject.labels) == 1 else "are"
     of = counted(len(subject.labels), "parameter")
     sizes = " × ".join(map(str, fit.event_shape)) or "1"
     ladder = (
@@ -62,7 +63,7 @@ def _aim(subject: Subject) -> Markup:
         else ", the only level there is"
     )
     return join([
-        "The aim is the ", density, f" of level {top}{ladder}, where ", theta, f" are {of}",
+        "The aim is the ", density, f" of level {top}{ladder}, where ", theta, f" {verb} {of}",
         *([" (", names, ")"] if names else []), " and ", x,
         f" is an output of {sizes} number{'' if sizes == '1' else 's'}. ",
         *_level_names(subject),

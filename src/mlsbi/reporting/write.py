@@ -129,7 +129,7 @@ def _observed(subject: Subject) -> Any:
     found = None if subject.check is None else subject.check.observation
     if found is not None:
         return found
-    from mlsbi.checking import check_observation
+    from mlsbi.checking.observation import check_observation
 
     return check_observation(
         subject.fit, subject.x_o, data=subject.data, predictive=subject.predictive,
