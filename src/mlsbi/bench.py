@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
@@ -108,13 +108,20 @@ def plan(
     return list(dict.fromkeys(cells))
 
 
-def run_cell(cell: Cell, *, folder: Path | None = None, max_steps: int | None = None) -> Outcome:
+def run_cell(
+    cell: Cell,
+    *,
+    folder: Path | None = None,
+    max_steps: int | None = None,
+    also: Callable[..., dict[str, float]] | None = None,
+) -> Outcome:
     """Make the data, fit, and score.
 
     Args:
         cell: What to run.
         folder: Folder of stored runs, for the tasks that need it.
         max_steps: Cuts every training short, to try the harness out.
+        also: `also(task, fit, seed=)`, more metrics beside the task's own.
     """
     task = make_task(cell.task, folder=folder)
     strategy = make_strategy(cell.strategy)
@@ -138,6 +145,8 @@ def run_cell(cell: Cell, *, folder: Path | None = None, max_steps: int | None = 
     )
     seconds = time.perf_counter() - start
     metrics = task.score(result, theta, x, seed=cell.seed)
+    if also is not None:
+        metrics |= also(task, result, seed=cell.seed)
     status = result.status
     how = {
         "steps": result.history["step"][-1],
