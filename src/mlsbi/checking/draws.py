@@ -1,7 +1,13 @@
-"""Posterior draws at many observations, with their log densities, of either kind of fit."""
+"""Posterior draws at many observations, with their log densities, of either kind of fit.
+
+A posterior fit is sampled as it is. The posterior of a likelihood fit at one x, under its prior, is
+sampled by importance, see `mlsbi.checking.importance`. Draws of x, which a likelihood fit makes of
+its summary where it has one, get their densities here, too.
+"""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +16,15 @@ from torch import Tensor
 
 from mlsbi._checks import as_tensor, check_count, check_seed
 from mlsbi._random import make_generator
+from mlsbi.checking.importance import weighted_posterior
+from mlsbi.estimators.estimator import Estimator
+from mlsbi.estimators.transforms import Transform
 from mlsbi.prior import Prior
 from mlsbi.results import LikelihoodFit
 
 __all__ = [
     "PosteriorDraws",
+    "data_draws",
     "event_shape_of",
     "is_likelihood",
     "posterior_draws",
@@ -33,7 +43,8 @@ class PosteriorDraws:
         log_prob: log q(theta | x) of each, float64, shape `(n, b)`.
         log_evidence: Of likelihood fits: log of the integral of prior times likelihood,
             shape `(b,)`; None of posterior fits, whose densities are normalised.
-        effective: Effective number of independent draws, shape `(b,)`: n of a posterior fit.
+        effective: Effective number of independent draws, shape `(b,)`: n of a posterior fit. Below
+            50, draws and evidence of a likelihood fit are not to be relied on.
     """
 
     theta: Tensor
@@ -96,7 +107,13 @@ def posterior_draws(fit: Any, x: Any, n: int, *, seed: int) -> PosteriorDraws:
     observed = as_tensor(x, name="x")
     n, seed = check_count(n, name="n", minimum=2), check_seed(seed)
     if is_likelihood(fit):
-        raise NotImplementedError
+        found = weighted_posterior(fit, observed, n, seed=seed)
+        return PosteriorDraws(
+            theta=found.theta.double(),
+            log_prob=found.log_joint - found.log_evidence,
+            log_evidence=found.log_evidence,
+            effective=found.effective,
+        )
     draws = fit.sample_batched(n, x=observed, seed=seed)
     d = draws.shape[-1]
     many = observed.unsqueeze(0).expand(n, *observed.shape).reshape(-1, *observed.shape[1:])
@@ -107,3 +124,57 @@ def posterior_draws(fit: Any, x: Any, n: int, *, seed: int) -> PosteriorDraws:
         log_evidence=None,
         effective=torch.full((len(observed),), float(n), dtype=torch.float64),
     )
+
+
+def data_draws(fit: Any, theta: Tensor, n: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Draws of x from a likelihood fit, and their log densities.
+
+    Args:
+        fit: A likelihood fit.
+        theta: Parameters, shape `(b, d)`.
+        n: Draws at each.
+        seed: Same seed, same draws.
+
+    Returns:
+        Draws `(n, b, *event)`, summaries where the fit has a summary, and log q(x | theta) of
+        each, float64, shape `(n, b)`, in the units of `fit.log_prob`.
+    """
+    draws = fit.sample_batched(n, theta=theta, seed=seed)
+    flat = draws.reshape(-1, *draws.shape[2:])
+    repeated = theta.unsqueeze(0).expand(n, *theta.shape).reshape(-1, theta.shape[-1])
+    if fit.summary is None:
+        log_prob = fit.log_prob(repeated, flat)
+    else:  # draws are summaries already
+        with torch.no_grad():
+            log_prob = _of_summaries(fit.estimator).log_prob(flat, repeated.to(flat))
+    return draws, log_prob.detach().cpu().double().reshape(n, -1)
+
+
+class _AsItIs(Transform):
+    """For values that are in the network's units."""
+
+    def __init__(self, location: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("location", location, persistent=False)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """The value."""
+        return value
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """The value."""
+        return z
+
+    def log_det(self, value: Tensor) -> Tensor:
+        """Zero, `(n,)`, float64."""
+        return torch.zeros(value.shape[0], dtype=torch.float64, device=value.device)
+
+
+def _of_summaries(estimator: Estimator) -> Estimator:
+    """The same density, of summaries; weights are shared."""
+    twin = copy.copy(estimator)
+    twin._modules = {  # noqa: SLF001
+        **estimator._modules,
+        "value_transform": _AsItIs(estimator.value_transform.location),
+    }
+    return twin

@@ -36,6 +36,8 @@ class RunScores:
         contraction: 1 - posterior variance / prior variance, `(n, d)`.
         predictive_hpd: Of likelihood fits: credibility of the smallest highest-density region of
             q(x | theta) that holds x, `(n,)`; None of posterior fits.
+        effective: Effective number of the posterior draws, `(n,)`; below 50, the scores of that
+            run of a likelihood fit are not to be relied on.
     """
 
     log_prob: Tensor
@@ -47,6 +49,7 @@ class RunScores:
     z: Tensor
     contraction: Tensor
     predictive_hpd: Tensor | None = None
+    effective: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.log_prob)

@@ -14,7 +14,13 @@ from torch import Tensor
 
 from mlsbi._checks import as_tensor, check_count, check_seed
 from mlsbi._random import derive_seed, make_generator
-from mlsbi.checking.draws import event_shape_of, is_likelihood, posterior_draws, prior_variance
+from mlsbi.checking.draws import (
+    data_draws,
+    event_shape_of,
+    is_likelihood,
+    posterior_draws,
+    prior_variance,
+)
 from mlsbi.checking.run_scores import RunScores
 from mlsbi.metrics.coverage import hpd_ranks
 from mlsbi.metrics.marginals import marginal_hpd_ranks
@@ -122,6 +128,7 @@ def _block(
         z=z_scores(theta, draws),
         contraction=contraction(draws, variance),
         predictive_hpd=predictive,
+        effective=drawn.effective,
     )
 
 
@@ -129,4 +136,5 @@ def _predictive_hpd(
     fit: Any, theta: Tensor, log_prob: Tensor, num_draws: int, *, seed: int
 ) -> Tensor:
     """Ranks of log q(x | theta) among those of draws from q(. | theta), `(b,)`."""
-    raise NotImplementedError
+    _, log_prob_draws = data_draws(fit, theta, num_draws, seed=derive_seed(seed, "data"))
+    return hpd_ranks(log_prob, log_prob_draws, seed=derive_seed(seed, "predictive"))
