@@ -16,7 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlsbi._checks import as_tensor, check_count, check_seed, check_type
+from mlsbi._arviz_input import (
+    chains_and_draws,
+    layout,
+    many_observations,
+    one_observation,
+    parameter_names,
+    simulations,
+)
+from mlsbi._checks import check_seed, check_type
 from mlsbi._inference_data import inference_data
 from mlsbi._random import derive_seed, isolated_rng, make_generator
 from mlsbi.data import MultilevelData
@@ -26,7 +34,6 @@ __all__ = ["to_arviz"]
 
 _ROWS_AT_ONCE = 20_000
 _WARMUP = 100  # steps of each chain that are left out, beside the 50 in which sbi tunes its widths
-_RESERVED = {"chain", "draw", "observation", "output", "lp"}
 
 Groups = dict[str, dict[str, Any]]
 
@@ -78,10 +85,10 @@ def to_arviz(
         ValueError: An argument has the wrong shape or a value that is not allowed.
     """
     check_type(fit, Fit, name="fit", remedy="Pass what fit_posterior or fit_likelihood returns.")
-    seed = check_seed(seed)
-    shape = _chains_and_draws(num_samples, num_chains)
-    names = _parameter_names(labels, fit.theta_dim)
-    coords, dims = _layout(fit, outputs)
+    seed, iid = check_seed(seed), isinstance(fit, LikelihoodFit)
+    shape = chains_and_draws(num_samples, num_chains)
+    names = parameter_names(labels, fit.theta_dim)
+    coords, dims = layout(fit.event_shape, outputs, iid=iid)
     attrs = _attributes(fit, data, seed)
     if isinstance(fit, LikelihoodFit):
         theta, groups = _of_likelihood(fit, x_o, shape, seed=seed, progress=progress)
@@ -92,7 +99,8 @@ def to_arviz(
             f"fit must be a PosteriorFit or LikelihoodFit; got {type(fit).__name__}. Pass what "
             "fit_posterior or fit_likelihood returns."
         )
-    given = _predictive(fit, predictive, groups["observed_data"]["x"].shape, shape)
+    observed = groups["observed_data"]["x"].shape
+    given = simulations(predictive, observed, shape, iid=iid)
     groups |= {} if given is None else {"posterior_predictive": {"x": given}}
     prior = fit.prior.sample(math.prod(shape), make_generator(seed, "arviz", "prior"))
     parameters = {
@@ -106,7 +114,7 @@ def _of_posterior(
     fit: PosteriorFit, x_o: Any, shape: tuple[int, int], *, seed: int
 ) -> tuple[Tensor, Groups]:
     """Draws `(n, d)`, and the groups beside them."""
-    x = _one_of(x_o, fit.event_shape)
+    x = one_observation(x_o, fit.event_shape)
     theta = fit.sample(math.prod(shape), x=x, seed=seed)
     log_prob = fit.log_prob(theta, x)
     return theta, {
@@ -119,7 +127,7 @@ def _of_likelihood(
     fit: LikelihoodFit, x_o: Any, shape: tuple[int, int], *, seed: int, progress: bool
 ) -> tuple[Tensor, Groups]:
     """Draws `(n, d)`, and the groups beside them."""
-    x = _many_of(x_o, fit.event_shape)
+    x = many_observations(x_o, fit.event_shape)
     theta = _chains(fit, x, shape, seed=seed, progress=progress)
     log_likelihood = _log_likelihood(fit, theta, x)
     lp = fit.prior.log_prob(theta).double() + log_likelihood.sum(1)
@@ -179,95 +187,6 @@ def _replicates(fit: LikelihoodFit, theta: Tensor, m: int, *, seed: int) -> Tens
     return torch.cat(found, dim=1).transpose(0, 1)
 
 
-# --- input ------------------------------------------------------------------------------------
-
-
-def _chains_and_draws(num_samples: int, num_chains: int) -> tuple[int, int]:
-    count = check_count(num_samples, name="num_samples")
-    chains = check_count(num_chains, name="num_chains")
-    if count % chains:
-        raise ValueError(
-            f"num_samples must be a multiple of num_chains; got {count} draws and {chains} "
-            f"chains. Pass for example num_samples={-(-count // chains) * chains}."
-        )
-    return chains, count // chains
-
-
-def _one_of(x_o: Any, event: tuple[int, ...]) -> Tensor:
-    x = as_tensor(x_o, name="x_o").cpu()
-    if tuple(x.shape) not in (event, (1, *event)):
-        raise ValueError(
-            f"x_o must have shape {event}, one observation; got {tuple(x.shape)}. A posterior fit "
-            "knows one at a time: pass one row of x."
-        )
-    return x.reshape(event)
-
-
-def _many_of(x_o: Any, event: tuple[int, ...]) -> Tensor:
-    x = as_tensor(x_o, name="x_o").cpu()
-    x = x.unsqueeze(0) if tuple(x.shape) == event else x
-    if tuple(x.shape[1:]) != event or len(x) == 0:
-        raise ValueError(
-            f"x_o must have shape {event}, or {('m', *event)} for m i.i.d. observations; got "
-            f"{tuple(x.shape)}. Reshape it."
-        )
-    return x
-
-
-def _parameter_names(labels: Sequence[str] | None, dim: int) -> list[str]:
-    if labels is None:
-        return [f"theta_{i + 1}" for i in range(dim)]
-    check_type(labels, Sequence, name="labels", remedy="Pass one string a parameter.")
-    names = [labels] if isinstance(labels, str) else [str(label) for label in labels]
-    if len(names) != dim or len(set(names)) != dim or isinstance(labels, str):
-        raise ValueError(f"labels must hold {dim} different names, one a parameter; got {labels}.")
-    taken = sorted(name for name in names if name in _RESERVED or "/" in name or not name)
-    if taken:
-        raise ValueError(
-            f"labels must not be {taken}: ArviZ or its files use these names, or cannot write "
-            "them. Choose others."
-        )
-    return names
-
-
-def _layout(fit: Fit, outputs: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Coordinates and dimensions."""
-    event = fit.event_shape
-    lead = ["observation"] if isinstance(fit, LikelihoodFit) else []
-    if len(event) != 1:
-        if outputs is not None:
-            raise ValueError(
-                f"outputs name the entries of a vector x; this fit's x has shape {event}. Leave "
-                "them out."
-            )
-        return {}, {"x": [*lead, *(f"x_dim_{i}" for i in range(len(event)))], "summary": lead}
-    names: Any = np.arange(event[0])
-    if outputs is not None:
-        check_type(outputs, Sequence, name="outputs", remedy="Pass one string an output.")
-        if isinstance(outputs, str) or len(outputs) != event[0]:
-            raise ValueError(f"outputs must hold {event[0]} names, one an output; got {outputs}.")
-        names = [str(name) for name in outputs]
-    return {"output": names}, {"x": [*lead, "output"], "summary": lead}
-
-
-def _predictive(
-    fit: Fit, predictive: Any, observed: tuple[int, ...], shape: tuple[int, int]
-) -> Any:
-    """The user's simulations with chain and draw in front; None if there are none."""
-    if predictive is None:
-        return None
-    x = as_tensor(predictive, name="predictive").cpu()
-    if isinstance(fit, LikelihoodFit) and observed[0] == 1 and x.shape[1:] == observed[1:]:
-        x = x.unsqueeze(1)
-    if tuple(x.shape[1:]) != tuple(observed) or len(x) == 0:
-        raise ValueError(
-            f"predictive must have shape {('k', *observed)}, simulations of x_o; got "
-            f"{tuple(x.shape)}. Pass a simulation a posterior draw."
-        )
-    lead = shape if len(x) == math.prod(shape) else (1, len(x))
-    return _numpy(x).reshape(*lead, *x.shape[1:])
-
-
 def _attributes(fit: Fit, data: MultilevelData | None, seed: int) -> dict[str, Any]:
     """What netCDF can write: text, numbers, and lists of numbers."""
     from mlsbi import __version__
@@ -288,9 +207,6 @@ def _attributes(fit: Fit, data: MultilevelData | None, seed: int) -> dict[str, A
         check_type(data, MultilevelData, name="data", remedy="Pass the runs of the fit.")
         attrs["data_fingerprint"] = data_fingerprint(data)
     return attrs
-
-
-# --- arrays -----------------------------------------------------------------------------------
 
 
 def _numpy(tensor: Tensor) -> Any:
