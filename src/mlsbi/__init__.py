@@ -36,17 +36,34 @@ from mlsbi.strategies import (
 
 if TYPE_CHECKING:
     from mlsbi import plots, tasks
+    from mlsbi.checking.check import check
+    from mlsbi.checking.observation import ObservationCheck, check_observation
+    from mlsbi.checking.repair import Calibration, calibrate
+    from mlsbi.checking.result import Check
+    from mlsbi.reporting import report
     from mlsbi.study import Study
 
 __version__ = "0.1.0"
 
+# Imported when first used: matplotlib, sbi, scipy and pydantic, which they need, take their time.
+_HOME = {
+    "Calibration": "checking.repair",
+    "Check": "checking.result",
+    "ObservationCheck": "checking.observation",
+    "Study": "study",
+    "calibrate": "checking.repair",
+    "check": "checking.check",
+    "check_observation": "checking.observation",
+    "report": "reporting",
+}
+
 
 def __getattr__(name: str) -> object:
-    """Imported when first used: matplotlib, sbi and pydantic, which they need, take their time."""
+    """Modules, and names of modules, that are imported when first used."""
     if name in {"plots", "tasks"}:
         return import_module(f"mlsbi.{name}")
-    if name == "Study":
-        return import_module("mlsbi.study").Study
+    if name in _HOME:
+        return getattr(import_module(f"mlsbi.{_HOME[name]}"), name)
     raise AttributeError(f"module 'mlsbi' has no attribute {name!r}")
 
 
@@ -55,6 +72,8 @@ __all__ = [
     "MDN",
     "NSF",
     "Bridge",
+    "Calibration",
+    "Check",
     "CommandLevel",
     "Emulator",
     "Failure",
@@ -66,6 +85,7 @@ __all__ = [
     "LocalProcesses",
     "Multilevel",
     "MultilevelData",
+    "ObservationCheck",
     "Pilot",
     "Plan",
     "Pooled",
@@ -78,6 +98,9 @@ __all__ = [
     "Study",
     "Training",
     "Transfer",
+    "calibrate",
+    "check",
+    "check_observation",
     "export_runs",
     "fit_likelihood",
     "fit_posterior",
@@ -87,6 +110,7 @@ __all__ = [
     "metrics",
     "pilot",
     "plots",
+    "report",
     "simulate",
     "tasks",
 ]
