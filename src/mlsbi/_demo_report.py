@@ -10,11 +10,13 @@ from rich.table import Table
 from torch import Tensor
 
 from mlsbi._compare import Match
+from mlsbi.checking.result import Check
 from mlsbi.data import MultilevelData
 from mlsbi.metrics import Coverage
 from mlsbi.plots import coverage_plot, pairplot
+from mlsbi.reporting.markup import plain
 
-__all__ = ["Line", "comparison", "levels_table", "next_steps", "save_plots", "saving"]
+__all__ = ["Line", "checked", "comparison", "levels_table", "next_steps", "save_plots", "saving"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,13 @@ def saving(match: Match, data: MultilevelData) -> str:
     return f"{text}, but nothing in cost ({spent}): for that, level 0 has to be cheaper."
 
 
+def checked(found: Check) -> str:
+    """The verdicts of a check, a line each."""
+    lines = [f"Checked on {found.n} held-out runs:"]
+    lines += [f"  {plain(verdict.name)}: {verdict.text}" for verdict in found.verdicts]
+    return "\n".join(lines)
+
+
 def save_plots(
     out: Path,
     *,
@@ -121,6 +130,7 @@ def next_steps(files: Mapping[str, Path], bench: str) -> str:
         "posterior": "at one held-out observation; truth marked",
         "coverage": "how often credible regions hold the truth",
         "fit": f'mlsbi.load_fit("{files["fit"]}")',
+        "report": "all of it on a page: open it in a browser",
     }
     width = max(len(str(path)) for path in files.values())
     lines = [f"  {str(path):<{width}}  {notes[name]}" for name, path in files.items()]

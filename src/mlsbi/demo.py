@@ -1,4 +1,4 @@
-"""The whole job, small: levels, runs, fits, checks, plots, and what the cheap level saved.
+"""The whole job, small: levels, runs, fits, a check, a report, and what the cheap level saved.
 
 On the Ornstein-Uhlenbeck task, which needs no data, or on the CAMELS power spectra; both are tasks
 of Hikida et al. (2025, arXiv:2506.06087).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +17,34 @@ from rich.console import Console
 from torch import Tensor
 
 from mlsbi._compare import Match, level_alone, runs_to_match
-from mlsbi._demo_report import Line, comparison, levels_table, next_steps, save_plots, saving
+from mlsbi._demo_problems import DemoProblem, camels_problem, ou_problem
+from mlsbi._demo_report import (
+    Line,
+    checked,
+    comparison,
+    levels_table,
+    next_steps,
+    save_plots,
+    saving,
+)
 from mlsbi._random import derive_seed, make_generator
+from mlsbi.checking.check import check
 from mlsbi.data import MultilevelData
 from mlsbi.fit import fit_posterior
 from mlsbi.metrics import Coverage, expected_coverage, nlpd
 from mlsbi.options import Training
+from mlsbi.reporting import report
 from mlsbi.results import PosteriorFit
 from mlsbi.simulate import simulate
 from mlsbi.strategies import SingleLevel, Strategy
-from mlsbi.tasks import Task, camels, ornstein_uhlenbeck
+from mlsbi.tasks import Task
 
 __all__ = ["DemoProblem", "DemoResult", "camels_problem", "ou_problem", "run_demo"]
 
 _PRIOR_DRAWS = 200_000
 _PLOT_DRAWS = 10_000
-
-
-@dataclass(frozen=True)
-class DemoProblem:
-    """What a demo runs on.
-
-    Attributes:
-        title: One line.
-        levels: What each level is, coarsest first.
-        task: The task.
-        n: Runs of each level.
-        curve: Numbers of high-level runs alone that the multilevel fit is compared with; the first
-            is the last of `n`.
-        labels: Of the parameters, for plots.
-        bench: The command that repeats the comparison over seeds.
-    """
-
-    title: str
-    levels: tuple[str, ...]
-    task: Task = field(repr=False)
-    n: tuple[int, ...]
-    curve: tuple[int, ...]
-    labels: tuple[str, ...]
-    bench: str
+_CHECK_DRAWS = 200
+_PREDICTIVE_DRAWS = 500
 
 
 @dataclass(frozen=True)
@@ -73,39 +62,6 @@ class DemoResult:
     curve: dict[int, float]
     match: Match
     files: dict[str, Path]
-
-
-def ou_problem() -> DemoProblem:
-    """Three parameters of an Ornstein-Uhlenbeck process; simulates its own runs."""
-    return DemoProblem(
-        title="Ornstein-Uhlenbeck process: speed, mean and volatility from five values of a path",
-        levels=("independent draws of the stationary law", "the path itself, step by step"),
-        task=ornstein_uhlenbeck(),
-        n=(1000, 50),
-        curve=(50, 100, 200, 400, 800, 1600),
-        labels=(r"$\gamma$", r"$\mu$", r"$\sigma$"),
-        bench="mlsbi bench ou",
-    )
-
-
-def camels_problem(folder: Path) -> DemoProblem:
-    """sigma_8 from CAMELS matter power spectra, 980 N-body runs and 20 hydrodynamic ones.
-
-    Args:
-        folder: Folder of the spectra, or the folder above it.
-
-    Raises:
-        ValueError: The files are missing or not as expected.
-    """
-    return DemoProblem(
-        title="CAMELS: sigma_8 from the matter power spectrum of a hydrodynamic simulation",
-        levels=("N-body simulations, gravity alone", "hydrodynamic simulations"),
-        task=camels(folder),
-        n=(980, 20),
-        curve=(20, 40, 80, 160, 320, 640),
-        labels=(r"$\sigma_8$",),
-        bench=f"mlsbi bench camels-sigma8 --data {folder}",
-    )
 
 
 def run_demo(
@@ -156,8 +112,45 @@ def run_demo(
     )
     fits["multilevel"].save(out / "fit", overwrite=True)
     files["fit"] = out / "fit"
+    files["report"] = _report(
+        problem, data, fits, (theta, x), shown, draws, out=out, seed=seed, console=console
+    )
     console.print(next_steps(files, problem.bench), markup=False)
     return DemoResult(tuple(lines), curve, match, files)
+
+
+def _report(
+    problem: DemoProblem, data: MultilevelData, fits: dict[str, PosteriorFit],
+    tests: tuple[Tensor, Tensor], shown: int, draws: dict[str, Tensor], *,
+    out: Path, seed: int, console: Console,
+) -> Path:  # fmt: skip
+    """Check the fit on the held-out runs, print the check, and write the report."""
+    theta, x = tests
+    fit = fits["multilevel"]
+    found = check(
+        fit, theta, x, against=fits["high level alone"], labels=problem.labels,
+        num_draws=_CHECK_DRAWS, seed=derive_seed(seed, "demo", "check"),
+    )  # fmt: skip
+    console.print(checked(found))
+    names = {"exact": "exact", "high level alone": f"level {data.num_levels - 1} alone"}
+    return report(
+        fit, out / "report.html", data=data, check=found, x_o=x[shown], theta_o=theta[shown],
+        predictive=_predictive(problem.task, fit, x[shown], seed=seed), title=problem.title,
+        description=problem.about, labels=problem.labels, outputs=problem.outputs,
+        levels=problem.levels, low_fit=fits["low level alone"], num_draws=_PLOT_DRAWS,
+        others={names[n]: d for n, d in draws.items() if n in names}, overwrite=True,
+        seed=derive_seed(seed, "demo", "report"),
+    )  # fmt: skip
+
+
+def _predictive(task: Task, fit: PosteriorFit, x_o: Tensor, *, seed: int) -> Tensor | None:
+    """Runs of the highest level at posterior draws; None where there is no simulator."""
+    if task.hierarchy is None:
+        return None
+    generator = make_generator(seed, "demo", "predictive")
+    theta = fit.sample(_PREDICTIVE_DRAWS, x=x_o, seed=derive_seed(seed, "demo", "predictive"))
+    _, u = task.hierarchy.draw(_PREDICTIVE_DRAWS, generator)
+    return task.hierarchy.levels[-1].run(theta, u)
 
 
 def _runs(

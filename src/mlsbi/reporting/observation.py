@@ -6,11 +6,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mlsbi.reporting.markup import Markup, Section, code_block, join, tag
+from mlsbi._table import Table
+from mlsbi.reporting.markup import Markup, Section, join, table, tag
 from mlsbi.reporting.pictures import figure
 from mlsbi.reporting.subject import Subject
 
 __all__ = ["finding_item", "observation_section"]
+
+_MANY = 12  # outputs of which there is no table
 
 
 def observation_section(subject: Subject, found: Any) -> Section | None:
@@ -23,20 +26,30 @@ def observation_section(subject: Subject, found: Any) -> Section | None:
     if subject.x_o is None:
         return None
     if found is None:
-        body: Markup = tag(
-            "div",
-            tag("p", "The observation was not looked at. To have it looked at:"),
-            code_block("mlsbi.check_observation(fit, x_o, data=data)"),
-            class_="missing",
-        )
-        return Section("observation", "The observation", body)
+        text = "Of many observations none is looked at by itself: see mlsbi.check_observation."
+        return Section("observation", "The observation", tag("p", text))
     findings = list(found.findings)
     if findings:
         parts = [tag("ul", *[finding_item(f) for f in findings], class_="findings")]
     else:
         text = "Nothing speaks against it: it lies where the simulators' outputs lie."
         parts = [tag("p", text)]
-    return Section("observation", "The observation", join([*parts, *_predictive(subject, found)]))
+    parts += [tag("p", text, class_="note") for text in found.basis]
+    parts += [*_outputs(subject, found.outputs), *_predictive(subject, found)]
+    return Section("observation", "The observation", join(parts))
+
+
+def _outputs(subject: Subject, rows: Table) -> list[Markup]:
+    """Each output of the observation among those of the runs, where they are few."""
+    if not 0 < len(rows) <= _MANY:
+        return []
+    columns = rows.columns
+    words = [i for i, c in enumerate(columns) if any(isinstance(v, str) for v in rows.column(c))]
+    cells = [[row.get(column) for column in columns] for row in rows]
+    if subject.outputs and len(subject.outputs) == len(rows):
+        cells = [[name, *row[1:]] for name, row in zip(subject.outputs, cells, strict=True)]
+    caption = rows.title or "The observation among the runs, output by output"
+    return [table(columns, cells, caption=caption, words=words or [0], notes=list(rows.notes))]
 
 
 def _predictive(subject: Subject, found: Any) -> list[Markup]:

@@ -57,11 +57,7 @@ def _aim(subject: Subject) -> Markup:
     verb = "is" if len(subject.labels) == 1 else "are"
     of = counted(len(subject.labels), "parameter")
     sizes = " × ".join(map(str, fit.event_shape)) or "1"
-    ladder = (
-        f", the most faithful of {counted(top + 1, 'level')}"
-        if top
-        else ", the only level there is"
-    )
+    ladder = f", the most faithful of {counted(top + 1, 'level')}" if top else ", the only one"
     return join([
         "The aim is the ", density, f" of level {top}{ladder}, where ", theta, f" {verb} {of}",
         *([" (", names, ")"] if names else []), " and ", x,

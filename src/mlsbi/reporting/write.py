@@ -124,8 +124,8 @@ def _target(path: str | PathLike[str], *, overwrite: bool) -> Path:
 
 def _observed(subject: Subject) -> Any:
     """What was found of the observation: the check's word, or asked now."""
-    if subject.x_o is None:
-        return None
+    if subject.x_o is None or tuple(subject.x_o.shape) != subject.fit.event_shape:
+        return None  # of many observations none is looked at by itself
     found = None if subject.check is None else subject.check.observation
     if found is not None:
         return found
