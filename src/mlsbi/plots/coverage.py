@@ -37,8 +37,7 @@ def coverage_plot(
         ax: Axes to draw into.
 
     Returns:
-        The figure. Of a `Check` that corrects the coverage of cheap runs by pairs, that curve as
-        well, with bars of two standard errors.
+        The figure. Of a `Check` whose `two_level` helps, that curve as well, with its intervals.
 
     Raises:
         TypeError: If an argument has a wrong type.
@@ -56,7 +55,7 @@ def coverage_plot(
         if name in known and len(pairs) <= _MOST_BANDS:
             draw_own(ax, known[name], nominal, level=level, index=index)
         ax.plot(nominal, empirical, label=name, **line_style(index))
-    _draw_two_level(ax, getattr(curves, "two_level", None), index=len(pairs))
+    _draw_two_level(ax, getattr(curves, "two_level", None), level=level, index=len(pairs))
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="nominal coverage", ylabel="empirical coverage")
     ax.set_aspect("equal")
     ax.text(0.97, 0.03, "below: over-confident", color="0.4", ha="right", fontsize="small")
@@ -86,22 +85,27 @@ def _inner(nominal: Array) -> Array:
     return levels[(levels > 0) & (levels < 1)]
 
 
-def _draw_two_level(ax: Axes, two_level: Any, *, index: int) -> None:
+def _draw_two_level(ax: Axes, two_level: Any, *, level: float, index: int) -> None:
     if two_level is None or not two_level.used:
         return
-    curve = two_level.coverage
-    errors = 1.96 * np.asarray(two_level.standard_error)
-    style = line_style(index)
+    nominal, empirical = (np.asarray(v) for v in _points(two_level.coverage))
+    low, high = (np.asarray(end) for end in two_level.band(level=level))
+    # isotonic regression may have moved a point beyond its own interval
+    errors = np.clip([empirical - low, high - empirical], 0, None)
     ax.errorbar(
-        np.asarray(curve.levels), np.asarray(curve.empirical), errors, elinewidth=1, capsize=0,
-        label="with cheap runs", **style,
+        nominal, empirical, errors, elinewidth=1, capsize=0, label="with cheap runs",
+        **line_style(index),
     )  # fmt: skip
+
+
+def _points(curve: Coverage) -> tuple[Any, Any]:
+    return curve.levels, curve.empirical
 
 
 def _coverage_curves(curves: Mapping[str, Any]) -> dict[str, tuple[Array, Array]]:
     pairs = {}
     for name, given in curves.items():
-        curve = (given.levels, given.empirical) if isinstance(given, Coverage) else given
+        curve = _points(given) if isinstance(given, Coverage) else given
         if not isinstance(curve, (tuple, list)) or len(curve) != 2:
             raise TypeError(
                 f"curves[{name!r}] must be a Coverage or a pair (nominal, empirical); "

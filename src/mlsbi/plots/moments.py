@@ -39,19 +39,20 @@ def moments_plot(
         ax: Axes to draw into.
 
     Returns:
-        The figure.
+        The figure. Points that are not finite are left out.
 
     Raises:
         TypeError: If an argument has a wrong type.
-        ValueError: If the shapes differ, or a value is not finite.
+        ValueError: If the shapes differ, or one of the arrays is missing.
     """
     if contraction is None and not hasattr(getattr(check, "scores", check), "contraction"):
         raise ValueError(
             "contraction must be given with z-scores; got none. Pass a Check, or both arrays."
         )
-    z = part(check, "z", name="check", ndim=2)
+    z = part(check, "z", name="check", ndim=2, finite=False)
     given, name = (check, "check") if contraction is None else (contraction, "contraction")
-    narrowed = part(given, "contraction", name=name, shape=z.shape)
+    narrowed = part(given, "contraction", name=name, shape=z.shape, finite=False)
+    z, narrowed = (np.where(np.isfinite(v), v, np.nan) for v in (z, narrowed))
     names = names_of(check, labels, dim=z.shape[1])
     ax = one_axes(ax, size=(4.8, 3.6))
     ax.axhline(0, color="0.4", linewidth=1, zorder=0)
@@ -63,8 +64,9 @@ def moments_plot(
             narrowed[:, index], z[:, index], _MARKERS[index % len(_MARKERS)], label=label,
             color=line_style(index)["color"], markersize=size, alpha=0.6, markeredgewidth=0,
         )  # fmt: skip
-    ax.set_xlim(min(0.0, float(narrowed.min()) - 0.05), 1.02)
-    top = max(3.0, 1.08 * float(np.abs(z).max()))
+    least = np.nanmin([0.0, *narrowed.flat])
+    ax.set_xlim(least - 0.05 if least < 0 else 0.0, 1.02)
+    top = 1.08 * np.nanmax([2.8, *np.abs(z).flat])
     ax.set_ylim(-top, top)
     ax.set(xlabel="contraction (1: all is learned)", ylabel="z-score (posterior mean - truth, sd)")
     ax.legend(

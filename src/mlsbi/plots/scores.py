@@ -18,7 +18,7 @@ def score_plot(
     check: Any,
     against: Any = None,
     *,
-    names: tuple[str, str] = ("this fit", "single level"),
+    names: tuple[str, str] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
     """Log posterior density of each held-out run's parameters: this fit's against another's.
@@ -31,7 +31,7 @@ def score_plot(
         check: A `Check`, its `scores`, or log densities, shape `(n,)`, in nats.
         against: Log densities of the same runs under another fit, shape `(n,)`; by default those
             of the check's comparison, if it made one.
-        names: Of this fit and of the other, for the axes.
+        names: Of this fit and of the other, for the axes; by default those of the comparison.
         ax: Axes to draw into.
 
     Returns:
@@ -42,15 +42,18 @@ def score_plot(
         ValueError: If the shapes differ, or a value is NaN or plus infinity.
     """
     own = _scores(check, name="check")
-    given = _compared(check) if against is None else against
-    names = _two_names(names)
-    if given is None:
+    rival = getattr(check, "comparison", None) if against is None else None
+    titles = ("this fit", getattr(rival, "name", "the other fit"))
+    titles = titles if names is None else _two_names(names)
+    if rival is not None:
+        own, against = own[np.asarray(rival.rows)], rival.log_prob
+    if against is None:
         ax = one_axes(ax, size=(4.8, 3.2))
-        _draw_sorted(ax, own, names[0])
+        _draw_sorted(ax, own, titles[0])
         return figure_of(ax)
-    other = _scores(given, name="against", rows=len(own))
+    other = _scores(against, name="against", rows=len(own))
     ax = one_axes(ax, size=(4.4, 4.4))
-    _draw_pairs(ax, own, other, names)
+    _draw_pairs(ax, own, other, titles)
     return figure_of(ax)
 
 
@@ -67,11 +70,6 @@ def _scores(given: Any, *, name: str, rows: int | None = None) -> Array:
     return array
 
 
-def _compared(check: Any) -> Any:
-    """Log densities of the fit that a check compared with; None if there are none."""
-    return getattr(getattr(check, "comparison", None), "log_prob", None)
-
-
 def _two_names(names: Any) -> tuple[str, str]:
     if isinstance(names, str) or not isinstance(names, (tuple, list)) or len(names) != 2:
         raise ValueError(f"names must be two strings, of this fit and of the other; got {names!r}.")
@@ -84,7 +82,7 @@ def _floor(*scores: Array) -> float:
     if finite.size == 0:
         return 0.0
     low, high = np.quantile(finite, (0.25, 0.75))
-    kept = finite[finite >= low - 3 * (high - low)]
+    kept = finite[finite >= low - 3 * max(high - low, 1.0)]
     if len(kept) == sum(len(s) for s in scores):
         return float(kept.min())
     return float(kept.min() - 0.1 * (kept.max() - kept.min()))

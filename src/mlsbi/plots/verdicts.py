@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from mlsbi.checking._evidence import SCALE, SHIFT
 from mlsbi.checking.bands import Band
 from mlsbi.checking.verdict import State, Verdict
 from mlsbi.plots._axes import figure_of, panels
@@ -24,6 +25,10 @@ _LOOKS = {
     "biased": ("#CC79A7", "D"),
 }
 _OPEN = ("0.4", "o")  # nothing can be said
+_ZONES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("tolerable", {"color": "0.92", "linewidth": 0, "zorder": 0}),
+    ("indifferent", {"color": "0.84", "linewidth": 0, "zorder": 0}),
+)
 _WIDEST = 8.0  # factors beyond this are drawn at the edge
 _FURTHEST = 4.0  # shifts, in standard deviations
 
@@ -33,7 +38,8 @@ def verdict_plot(check: Any, *, axes: Any = None) -> Figure:
 
     Left, the factor by which the posterior would have to be widened: at 1 it is right, to the right
     of it too narrow. Right, how far its centre would have to be moved, in posterior standard
-    deviations. A band that goes on beyond the edge ends in an arrow.
+    deviations. In the dark zone a fit is as good as right; a band inside the light zone is
+    calibrated enough. A band that goes on beyond the edge ends in an arrow.
 
     Args:
         check: A `Check`, or its `verdicts`.
@@ -93,6 +99,8 @@ def _draw_scales(ax: Axes, verdicts: Sequence[Verdict], rows: Any) -> None:
     known = [abs(np.log(e)) for v in verdicts for e in _ends(v.scale) if e > 0]
     reach = float(np.exp(np.clip(1.15 * max(known, default=0.0), np.log(2.5), np.log(_WIDEST))))
     ax.set_xscale("log")
+    for zone, shade in _ZONES:
+        ax.axvspan(np.exp(-getattr(SCALE, zone)), np.exp(getattr(SCALE, zone)), **shade)
     ax.axvline(1, color="0.4", linewidth=1, zorder=0)
     for verdict, row in zip(verdicts, rows, strict=True):
         _draw_band(ax, verdict.scale, row, limits=(1 / reach, reach), look=_look(verdict))
@@ -107,6 +115,8 @@ def _draw_scales(ax: Axes, verdicts: Sequence[Verdict], rows: Any) -> None:
 def _draw_shifts(ax: Axes, verdicts: Sequence[Verdict], rows: Any) -> None:
     known = [abs(e) for v in verdicts for e in _ends(v.shift)]
     reach = float(np.clip(1.15 * max(known, default=0.0), 1.0, _FURTHEST))
+    for zone, shade in _ZONES:
+        ax.axvspan(-getattr(SHIFT, zone), getattr(SHIFT, zone), **shade)
     ax.axvline(0, color="0.4", linewidth=1, zorder=0)
     for verdict, row in zip(verdicts, rows, strict=True):
         _draw_band(ax, verdict.shift, row, limits=(-reach, reach), look=_look(verdict))
