@@ -396,7 +396,7 @@ CROSS = {"data_or_theta": linear_data((80, 12)), "x_test": None}
     ("change", "error", "words"),
     [
         ({"fit": "fit"}, TypeError, "fit must be PosteriorFit or LikelihoodFit; got str"),
-        ({"x_test": None}, TypeError, r"data_or_theta must be MultilevelData; .*x_test"),
+        ({"x_test": None}, TypeError, "data_or_theta must be MultilevelData where x_test"),
         ({"data_or_theta": OTHER}, TypeError, "data_or_theta must be parameters"),
         ({"data_or_theta": OTHER, "x_test": None}, ValueError, r"data must have x of event shape"),
         ({"data_or_theta": torch.zeros(30, 3)}, ValueError, r"theta_test must have shape \(n, 2\)"),
