@@ -37,7 +37,7 @@ from mlsbi.checking.run_scores import RunScores
 __all__ = ["State", "Verdict", "judge"]
 
 _SPARE = 0.3  # standard errors beyond what decides: `more` runs are then enough 4 times in 5
-_CLEAR = 0.5  # a shift of this many true standard deviations is named before a width
+_CLEAR = 0.5  # a shift of this many sd, posterior and true ones, is named before a width
 
 
 class State(StrEnum):
@@ -202,8 +202,9 @@ class _Case:
     def state(self) -> State:
         """The verdict."""
         if self.moved and self.shift is not None:
-            far = abs(self.shift.band.value) >= _CLEAR * self.scale.band.value
-            if far or not self.wrong:
+            width = self.scale.band.value
+            shift = abs(self.shift.band.value) * (width if self.name == "joint" else 1.0)
+            if shift >= _CLEAR * max(1.0, width) or not self.wrong:
                 return State.BIASED
         if self.wrong:
             return State.OVER if self.scale.band.value > 1 else State.UNDER
