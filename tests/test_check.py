@@ -135,13 +135,13 @@ def test_every_run_is_scored_by_a_fit_that_has_not_seen_it(kind, fits, data, cro
     found, fit = crossed[kind], fits[kind]
     assert (found.source, found.n, found.folds) == ("cross-fitting", 12, 3)
     assert torch.equal(found.rows, torch.arange(12))
-    dealt = deal(data, 3, seed=1, spare=80 // 3)
+    dealt = deal(data, 3, seed=1, spare=8)
     assert torch.equal(found.fold, dealt.of_level[1])
     for k in range(3):  # by hand
         rows, spare = dealt.rows(k), dealt.spare_rows(k)
-        assert len(spare) == 26
+        assert len(spare) == 8
         part = data.subset([dealt.of_level[0] != k, dealt.of_level[1] != k])
-        assert part.n == (80 - 26, 8)
+        assert part.n == (80 - 8, 8)
         assert not torch.isin(part.x(1), data.x(1)[rows]).any()
         again = refit(fit, part, seed=derive_seed(1, "check", "fit", k))
         own = score_runs(

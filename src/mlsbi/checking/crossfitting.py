@@ -33,7 +33,7 @@ from mlsbi.strategies import SingleLevel, Strategy
 __all__ = ["CrossFitted", "Plan", "crossfit_scores"]
 
 _LOGGER = logging.getLogger("mlsbi")
-_SPARE = 200  # runs of level L-1 that a fold holds out at most
+_SPARE = 100  # runs of level L-1 that a fold holds out at most, and no more than a tenth
 _ENOUGH = 4  # times as many runs of level L-1 as of level L: with fewer, sparing some gains nothing
 
 Adapt = Callable[[PosteriorFit | LikelihoodFit], PosteriorFit | LikelihoodFit]
@@ -157,7 +157,7 @@ def _has_pairs(data: MultilevelData) -> bool:
 def _spare(data: MultilevelData, folds: int) -> int:
     """Runs of level L-1 that a fold holds out for their own sake."""
     below, own = data.n[-2], data.n[-1]
-    return 0 if below < _ENOUGH * own else min(below // folds, _SPARE)
+    return 0 if below < _ENOUGH * own else min(below // max(folds, 10), _SPARE)
 
 
 def _rivals(jobs: Sequence[_Job], rival: Strategy) -> list[_Job]:

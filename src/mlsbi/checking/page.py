@@ -9,9 +9,11 @@ from mlsbi._table import Cell, Table
 from mlsbi.checking.bands import Band
 from mlsbi.checking.crossfitting import duration
 from mlsbi.checking.finding import Finding
+from mlsbi.metrics import Coverage
 
 if TYPE_CHECKING:
     from mlsbi.checking.result import Check
+    from mlsbi.checking.two_level import TwoLevel
 
 __all__ = ["page"]
 
@@ -66,22 +68,23 @@ def _wrapped(text: str, *, first: str = "", indent: str = "") -> str:
 def _verdicts(check: Check) -> str:
     rows: list[dict[str, Cell]] = [
         {
-            "": verdict.name,
+            "parameter": verdict.name,
             "verdict": verdict.state.value,
-            "width x": _band(verdict.scale),
-            "shift (sd)": _band(verdict.shift),
-            "p": f"{verdict.p_value:.2g}",
+            "width factor": _band(verdict.scale),
+            "shift in sd": _band(verdict.shift),
+            "p": f"{verdict.p_value:.1g}",
+            "more runs": "" if verdict.more is None else f"{verdict.more:,}",
         }
         for verdict in check.verdicts
     ]
-    notes = [_wrapped(f"{v.name}: {v.text}", indent="  ") for v in _worth_saying(check)]
-    legend = "width x: what the posterior's width should be multiplied by; shift: where its centre"
-    return str(Table("", tuple(rows), (*notes, _wrapped(f"({legend} should move, in its sd)"))))
-
-
-def _worth_saying(check: Check) -> list:  # type: ignore[type-arg]
-    """The joint verdict, and alarms."""
-    return [v for i, v in enumerate(check.verdicts) if i == 0 or v.state.alarm]
+    legend = (
+        "Width factor: what the posterior's width should be multiplied by; above 1 it is too "
+        "narrow. Shift: where its centre should move. In brackets: "
+        f"{check.verdict.scale.level:.0%} intervals."
+    )
+    said = [v for i, v in enumerate(check.verdicts) if i == 0 or v.state.alarm]
+    lines = [_wrapped(f"{v.name}: {v.text}", indent="  ") for v in said]
+    return "\n\n".join([str(Table("", tuple(rows), (_wrapped(legend),))), "\n".join(lines)])
 
 
 def _band(band: Band) -> str:
@@ -105,16 +108,9 @@ def _lines(check: Check) -> str:
                 f"{own.mean:.2f} +- {own.standard_error:.2f} nats a run; median {own.median:.2f}",
             )
         )
-    error = (12 * check.n) ** -0.5  # of the mean of uniform ranks
-    lines.append(
-        (
-            "Coverage",
-            f"regions hold the truth {abs(curve.bias):.1%} too {_often(curve.bias)} on average "
-            f"(+- {error:.1%} by chance); mean absolute deviation {curve.error:.3f}",
-        )
-    )
+    lines.append(("Coverage", _curve(curve, check.n)))
     if check.two_level is not None:
-        lines.append(("", _two_level(check)))
+        lines.append(("", _two_level(check.two_level)))
     if check.comparison is not None:
         lines.append(("Comparison", check.comparison.text))
     tests = ", ".join(f"{row['of']} {row['ranks']} {row['p']:.2g}" for row in check.tests)
@@ -124,12 +120,22 @@ def _lines(check: Check) -> str:
     )
 
 
-def _often(bias: float) -> str:
-    return "often" if bias > 0 else "seldom"
+def _curve(curve: Coverage, n: int) -> str:
+    """How far a coverage curve is off."""
+    chance = (12 * n) ** -0.5  # standard error of the mean of n uniform ranks
+    often = "often" if curve.bias > 0 else "seldom"
+    return (
+        f"regions hold the truth {abs(curve.bias):.1%} too {often} on average (+- {chance:.1%} by "
+        f"chance); mean absolute deviation {curve.error:.3f}"
+    )
 
 
-def _two_level(check: Check) -> str:
-    found = check.two_level
-    if found is None:
-        return ""
-    return found.reason
+def _two_level(found: TwoLevel) -> str:
+    """Whether level L-1 helps, and what the curve is then."""
+    if not found.used:
+        return f"level L-1's help: {found.reason}"
+    curve = found.coverage
+    return (
+        f"with level L-1's help {curve.bias:+.1%} on average, mean absolute deviation "
+        f"{curve.error:.3f}: {found.reason}"
+    )
