@@ -14,6 +14,7 @@ Ends with 1 where a cell failed, or the default strategy misses its target.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -33,12 +34,15 @@ from mlsbi import bench_results as results
 from mlsbi._bench_names import Budget, make_strategy, make_task, parse_budget
 from mlsbi._random import derive_seed, make_generator
 from mlsbi.bench import Cell, Outcome, plan, run_cell
-from mlsbi.metrics import expected_coverage
+from mlsbi.metrics import Coverage, expected_coverage, nlpd
 from mlsbi.tasks import Task
 
 TASKS = ("ou", "g-and-k-npe", "camels-sigma8", "camels-2", "g-and-k-nle", "toggle")
 _FRESH = 2000  # runs of the highest level that a likelihood fit is checked on
+_CURVE = "coverage_at_"
 _FEW, _TARGETS = 50, (0.06, 0.03)  # with fewer runs of level L than that, and with as many
+
+Scored = tuple[dict[str, float], Coverage]
 
 
 @dataclass(frozen=True)
@@ -62,28 +66,38 @@ class LikelihoodAsPosterior:
         return value
 
 
-def likelihood_coverage(task: Task, fit: Any, *, seed: int) -> dict[str, float]:
-    """Coverage of q(x | theta) on fresh runs of the task's highest level."""
+def posterior_score(fit: Any, theta: Tensor, x: Tensor, *, seed: int) -> Scored:
+    """What `mlsbi.tasks` makes of a posterior fit, and the curve."""
+    found = expected_coverage(fit, theta, x, seed=derive_seed(seed, "coverage"))
+    return {**nlpd(fit.log_prob(theta, x)).to_dict(), **found.to_dict()}, found
+
+
+def likelihood_score(task: Task, fit: Any, theta: Tensor, x: Tensor, *, seed: int) -> Scored:
+    """The task's own score, and the coverage of q(x | theta) on fresh runs."""
     if task.hierarchy is None:
         raise ValueError(f"{task.name} has no simulators to make fresh runs with.")
     generator = make_generator(derive_seed(seed, "coverage", "fresh"), "runs")
-    theta, u = task.hierarchy.draw(_FRESH, generator)
-    x = task.hierarchy.levels[-1].run(theta, u).flatten(1)
-    found = expected_coverage(
-        LikelihoodAsPosterior(fit), x, theta, seed=derive_seed(seed, "coverage")
-    )
-    return found.to_dict()
+    given, u = task.hierarchy.draw(_FRESH, generator)
+    runs = task.hierarchy.levels[-1].run(given, u).flatten(1)
+    swapped = LikelihoodAsPosterior(fit)
+    found = expected_coverage(swapped, runs, given, seed=derive_seed(seed, "coverage"))
+    return {**task.score(fit, theta, x, seed=seed), **found.to_dict()}, found
 
 
-def scored(task: Task, fit: Any, *, seed: int) -> dict[str, float]:
-    """What the task's own score lacks."""
-    return likelihood_coverage(task, fit, seed=seed) if task.kind == "likelihood" else {}
+def score(task: Task, fit: Any, theta: Tensor, x: Tensor, *, seed: int) -> dict[str, float]:
+    """The metrics of a fit; of the curve, the empirical coverage of each credibility."""
+    if task.kind == "likelihood":
+        metrics, found = likelihood_score(task, fit, theta, x, seed=seed)
+    else:
+        metrics, found = posterior_score(fit, theta, x, seed=seed)
+    curve = zip(found.levels.tolist(), found.empirical.tolist(), strict=True)
+    return metrics | {f"{_CURVE}{level:.2f}": value for level, value in curve}
 
 
 def guarded(cell: Cell, *, folder: Path | None, max_steps: int | None) -> Outcome:
     """Run a cell; an error becomes part of the outcome, so that the others go on."""
     try:
-        return run_cell(cell, folder=folder, max_steps=max_steps, also=scored)
+        return run_cell(cell, folder=folder, max_steps=max_steps, score=score)
     except Exception as error:
         return Outcome(cell, {}, 0.0, f"{type(error).__name__}: {error}")
 
@@ -147,7 +161,7 @@ def shown(found: Found) -> Table:
     made = Table(title="Expected coverage, mean ± standard error over seeds", title_justify="left")
     for heading in ("task", "runs", "strategy"):
         made.add_column(heading)
-    for heading in ("seeds", "error", "target", "bias", "NLPD or KLD, MMD²"):
+    for heading in ("seeds", "error", "target", "bias", "error of the mean curve", "score"):
         made.add_column(heading, justify="right")
     for (task, budget, strategy), metrics in found.items():
         error = metrics.get("coverage_error", [])
@@ -160,9 +174,20 @@ def shown(found: Found) -> Table:
             mean_and_error(error),
             f"{target(budget):.2f}",
             mean_and_error(metrics.get("coverage_bias", []), sign="+"),
+            f"{mean_curve_error(metrics):.3f}",
             mean_and_error(metrics.get(score, [])),
         )
     return made
+
+
+def mean_curve_error(metrics: dict[str, list[float]]) -> float:
+    """Mean absolute deviation of the mean curve over seeds; NaN without curves."""
+    away = [
+        abs(fmean(values) - float(name.removeprefix(_CURVE)))
+        for name, values in metrics.items()
+        if name.startswith(_CURVE)
+    ]
+    return fmean(away) if away else math.nan
 
 
 def missed(found: Found) -> list[str]:

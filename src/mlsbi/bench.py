@@ -113,7 +113,7 @@ def run_cell(
     *,
     folder: Path | None = None,
     max_steps: int | None = None,
-    also: Callable[..., dict[str, float]] | None = None,
+    score: Callable[..., dict[str, float]] | None = None,
 ) -> Outcome:
     """Make the data, fit, and score.
 
@@ -121,7 +121,7 @@ def run_cell(
         cell: What to run.
         folder: Folder of stored runs, for the tasks that need it.
         max_steps: Cuts every training short, to try the harness out.
-        also: `also(task, fit, seed=)`, more metrics beside the task's own.
+        score: `score(task, fit, theta_test, x_test, seed=)` in place of the task's own score.
     """
     task = make_task(cell.task, folder=folder)
     strategy = make_strategy(cell.strategy)
@@ -144,9 +144,7 @@ def run_cell(
         **options,
     )
     seconds = time.perf_counter() - start
-    metrics = task.score(result, theta, x, seed=cell.seed)
-    if also is not None:
-        metrics |= also(task, result, seed=cell.seed)
+    metrics = (score or Task.score)(task, result, theta, x, seed=cell.seed)
     status = result.status
     how = {
         "steps": result.history["step"][-1],
