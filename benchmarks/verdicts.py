@@ -1,9 +1,10 @@
 """How often does a verdict come, for fits that are right, nearly right, and wrong?
 
 Gaussian posteriors of d parameters whose widths would have to be multiplied by a factor and whose
-centres moved by a shift (in posterior standard deviations), judged by n runs. In per cent: how often
-any verdict is an alarm, and the states of the joint verdict and of the first parameter's; and the
-median of the runs that are said to be missing. "folds" are five fits whose centres differ by 0.15.
+centres moved by a shift (in posterior standard deviations), judged by n runs. In per cent: how
+often any verdict is an alarm, and the states of the joint verdict and of the first parameter's; and
+the median of the runs that are said to be missing. "folds" are five fits whose centres differ by
+0.15.
 
 Run: python benchmarks/verdicts.py [--rows 20 50 100 500] [--parameters 1 3 7] [--replications 1000]
      [--out benchmarks/results/verdicts.csv]
