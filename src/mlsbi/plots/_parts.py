@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from mlsbi._corner import Array
 from mlsbi.plots._axes import parameter_labels, to_array
 
-__all__ = ["fractions", "names_of", "part"]
+__all__ = ["fractions", "in_print", "names_of", "part"]
+
+_UNNAMED = re.compile(r"^theta_(\d+)$")  # the names that checks give where the user gave none
 
 
 def part(given: Any, attribute: str, *, name: str, **checks: Any) -> Array:
@@ -54,5 +57,10 @@ def names_of(given: Any, labels: Sequence[str] | None, *, dim: int) -> list[str]
         TypeError: `labels` is not a sequence.
         ValueError: It does not hold `dim` names.
     """
-    own = getattr(given, "labels", None)
-    return parameter_labels(own if labels is None else labels, dim=dim)
+    names = parameter_labels(getattr(given, "labels", None) if labels is None else labels, dim=dim)
+    return [in_print(name) for name in names]
+
+
+def in_print(name: str) -> str:
+    """`theta_1` as mathematics, any other name as it is."""
+    return _UNNAMED.sub(r"$\\theta_{\1}$", name)

@@ -14,6 +14,7 @@ from mlsbi._corner import Array, line_style
 from mlsbi.metrics import Coverage
 from mlsbi.plots._axes import figure_of, one_axes, to_array
 from mlsbi.plots._bands import draw_calibrated, draw_own
+from mlsbi.plots._parts import in_print
 
 __all__ = ["coverage_plot"]
 
@@ -69,7 +70,8 @@ def _named(curves: Any, *, parameters: bool) -> dict[str, Any]:
     if joint is not None:
         found = {"all parameters": joint}
         if parameters:
-            found |= dict(zip(curves.labels, curves.marginal_coverage, strict=True))
+            names = [in_print(name) for name in curves.labels]
+            found |= dict(zip(names, curves.marginal_coverage, strict=True))
         return found
     if isinstance(curves, Coverage):
         return {f"{len(curves.ranks)} runs": curves}

@@ -14,6 +14,7 @@ from mlsbi.checking._evidence import SCALE, SHIFT
 from mlsbi.checking.bands import Band
 from mlsbi.checking.verdict import State, Verdict
 from mlsbi.plots._axes import figure_of, panels
+from mlsbi.plots._parts import in_print
 
 __all__ = ["verdict_plot"]
 
@@ -88,7 +89,7 @@ def _verdicts(check: Any) -> list[Verdict]:
 
 def _words(verdict: Verdict) -> str:
     short = {State.UNDECIDED: "not enough runs"}
-    return f"{verdict.name}\n{short.get(verdict.state, verdict.state.value)}"
+    return f"{in_print(verdict.name)}\n{short.get(verdict.state, verdict.state.value)}"
 
 
 def _look(verdict: Verdict) -> tuple[str, str]:
