@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import matplotlib as mpl
 import pytest
@@ -10,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 import mlsbi
+from mlsbi.checking.finding import Finding
 from mlsbi.history import History
 from mlsbi.reporting import report
 from mlsbi.reporting.draws import draws_at
@@ -209,6 +211,64 @@ def test_the_fingerprint_is_of_every_number(data):
     assert len(names) == 4
 
 
+# --- checks ------------------------------------------------------------------------------------
+
+
+def checked_page(fit, folder, check, **options):
+    path = report(fit, folder / "checked.html", check=check, **options)
+    return read_page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def found(fit):
+    """A check on runs that the fit has not seen."""
+    test = linear_data((1, 50), seed=9)
+    return mlsbi.check(fit, test.theta(1), test.x(1), num_draws=40, labels=["gain", "offset"])
+
+
+def test_a_check_on_held_out_runs(fit, found, tmp_path):
+    page = checked_page(fit, tmp_path, found)
+    assert found.state.value in page.text
+    rows = page.tables["Verdict by parameter"]
+    assert [row[0] for row in rows[1:]] == ["all together", "gain", "offset"]
+    assert [row[1] for row in rows[1:]] == [v.state.value for v in found.verdicts]
+    factor = found.verdicts[1].scale
+    assert rows[2][2] == f"{factor.value:.2f} ({factor.low:.2f} to {factor.high:.2f})"
+    assert "Judged on 50 held-out runs" in page.text
+    regions = page.tables["How often regions of highest density hold the true parameters"]
+    half = float(found.coverage.empirical[found.coverage.levels.sub(0.5).abs().argmin()])
+    assert regions[1][1] == f"{half:.0%}"
+    pictures = {a["id"] for name, a in page.elements if name == "figure"}
+    assert {"verdict-plot", "coverage-plot", "tarp-plot", "ranks-plot", "moments-plot"} <= pictures
+
+
+def test_a_cross_fitted_check_says_who_wins(fit, data, tmp_path):
+    rival = mlsbi.SingleLevel(training=tiny())
+    found = mlsbi.check(fit, data, folds=2, num_draws=40, against=rival)
+    page = checked_page(fit, tmp_path, found, data=data)
+    assert "cross-fitting" in page.text
+    assert found.comparison.text.rstrip(".") in page.text
+    assert "nats a run over SingleLevel" in page.text
+    assert [row[0] for row in page.tables["Verdict by parameter"][2:]] == ["θ1", "θ2"]
+
+
+def test_warnings_come_first(fit, found, tmp_path):
+    warning = Finding("odd", "warning", "<Something> is odd.", "Look at it.")
+    note = Finding("note", "note", "Good to know.")
+    page = checked_page(fit, tmp_path, replace(found, findings=(note, warning)))
+    names = [text for _, text in page.headings]
+    assert names[1:3] == ["Summary", "Warnings"]
+    text = page.text
+    assert text.index("<Something> is odd.") < text.index("Good to know.")
+    assert "Look at it." in text
+    assert "There is a warning below." in text
+
+
+def test_a_check_of_another_fit_is_refused(likelihood, found, tmp_path):
+    with pytest.raises(ValueError, match="check must be of this fit, a likelihood fit"):
+        report(likelihood, tmp_path / "r.html", check=found)
+
+
 # --- likelihood fits ---------------------------------------------------------------------------
 
 
@@ -254,7 +314,7 @@ def test_numbers(value, digits, text):
 def test_numbers_without_zeros_at_the_end():
     assert [trimmed(v) for v in (1.0, 0.1, 100.0, 2.5e-7)] == ["1", "0.1", "100", "2.50 × 10^−7"]
     assert [duration(s) for s in (2e-5, 0.5, 42.0, 600.0, 9000.0)] == [
-        "20 µs", "500 ms", "42 s", "10 min", "2.5 h",
+        "20\u00a0µs", "500\u00a0ms", "42\u00a0s", "10\u00a0min", "2.5\u00a0h",
     ]  # fmt: skip
 
 

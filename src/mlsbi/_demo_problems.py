@@ -13,7 +13,7 @@ _OU = (
     "A process that is drawn back to its mean $\\mu$ at a speed $\\gamma$ while noise of size "
     "$\\sigma$ pushes it about, seen at five of 100 steps from $x_0 = 2$. The cheap level replaces "
     "the path by independent draws of what the process settles to. The costs of 1 and 10 are made "
-    "up. It is a demonstration: the exact posterior is known, and shown beside."
+    "up. It is a demonstration: the exact posterior is known, and shown too."
 )
 _CAMELS = (
     "The matter power spectrum of simulated universes at 39 wave numbers, and the amplitude "
@@ -60,7 +60,7 @@ def ou_problem() -> DemoProblem:
         n=(1000, 50),
         curve=(50, 100, 200, 400, 800, 1600),
         labels=(r"$\gamma$", r"$\mu$", r"$\sigma$"),
-        outputs=tuple(f"x after {step} steps" for step in (1, 4, 10, 32, 100)),
+        outputs=tuple(f"x at step {step}" for step in (1, 4, 10, 32, 100)),
         about=_OU,
         bench="mlsbi bench ou",
     )
@@ -76,7 +76,7 @@ def camels_problem(folder: Path) -> DemoProblem:
         ValueError: The files are missing or not as expected.
     """
     return DemoProblem(
-        title="CAMELS: sigma_8 from the matter power spectrum of a hydrodynamic simulation",
+        title=r"CAMELS: $\sigma_8$ from the matter power spectrum of a hydrodynamic simulation",
         levels=("N-body simulations, gravity alone", "hydrodynamic simulations"),
         task=camels(folder),
         n=(980, 20),

@@ -34,6 +34,7 @@ from mlsbi.fit import fit_posterior
 from mlsbi.metrics import Coverage, expected_coverage, nlpd
 from mlsbi.options import Training
 from mlsbi.reporting import report
+from mlsbi.reporting.markup import plain
 from mlsbi.results import PosteriorFit
 from mlsbi.simulate import simulate
 from mlsbi.strategies import SingleLevel, Strategy
@@ -87,7 +88,7 @@ def run_demo(
         What it found.
     """
     task = problem.task
-    console.print(f"[bold]{problem.title}[/bold]")
+    console.print(f"[bold]{plain(problem.title)}[/bold]")
     data, theta, x = _runs(problem, seed=seed, progress=progress)
     console.print(levels_table(problem.levels, data))
     fitter = _Fitter(console, seed=seed, progress=progress, max_steps=max_steps)

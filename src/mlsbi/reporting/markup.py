@@ -12,6 +12,7 @@ __all__ = [
     "Markup",
     "Section",
     "code_block",
+    "fixed",
     "join",
     "number",
     "plain",
@@ -142,6 +143,14 @@ def trimmed(value: object, digits: int = 3) -> str:
     """As `number`, without zeros at the end."""
     text = number(value, digits)
     return text.rstrip("0").rstrip(".") if "." in text and "^" not in text else text
+
+
+def fixed(value: float, decimals: int = 2) -> str:
+    """A number with so many decimals; no minus before zero."""
+    if not math.isfinite(value):
+        return number(value)
+    text = f"{value:,.{decimals}f}"
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
 
 
 def to_digit(value: float, unit: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -93,6 +93,9 @@ def check_subject(
         _check_data(fit, data)
     if check is not None:
         _check_check(fit, check)
+    names = _labels(labels, check, dim)
+    if check is not None:
+        check = _relabelled(check, names)
     return Subject(
         fit=fit,
         data=data,
@@ -100,7 +103,7 @@ def check_subject(
         x_o=None if x_o is None else _observation(fit, x_o),
         theta_o=None if theta_o is None else as_tensor(theta_o, name="theta_o", shape=(dim,)),
         predictive=None if predictive is None else _simulated(predictive, event),
-        labels=_labels(labels, check, dim),
+        labels=names,
         outputs=text_list(outputs, name="outputs", count=_size(event), of="an entry of x"),
         levels=text_list(levels, name="levels", count=len(fit.n), of="a level"),
         draws={},
@@ -128,6 +131,18 @@ def _check_check(fit: Fit, check: Any) -> None:
             f"check must be of this fit, a {kind} fit with {fit.theta_dim} parameter(s); got that "
             f"of a {check.kind} fit with {len(check.labels)}. Pass what mlsbi.check returned of it."
         )
+
+
+def _relabelled(check: Any, names: tuple[str, ...]) -> Any:
+    """The same check under the names of the report."""
+    known = dict(zip(check.labels, names, strict=True))
+    verdicts = tuple(replace(v, name=known.get(v.name, v.name)) for v in check.verdicts)
+    rows = tuple(
+        {k: known.get(v, v) if isinstance(v, str) else v for k, v in row.items()}
+        for row in check.tests
+    )
+    tests = replace(check.tests, rows=rows)
+    return replace(check, labels=names, verdicts=verdicts, tests=tests)
 
 
 def _observation(fit: Fit, x_o: Any) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mlsbi.checking.verdict import State
-from mlsbi.reporting.markup import Markup, Section, join, number, rich, tag
+from mlsbi.reporting.markup import Markup, Section, fixed, join, number, rich, tag
 from mlsbi.reporting.observation import finding_item
 from mlsbi.reporting.subject import Subject
 from mlsbi.reporting.trust import evidence
@@ -112,12 +112,11 @@ def _checked(check: Any) -> list[tuple[str, str, str]]:
     runs = len(check.scores.log_prob)
     found = [
         ("Judged on", number(runs), "runs that were not seen"),
-        ("NLPD", number(score.mean, 3), f"{number(ends.low)} to {number(ends.high)} nats"),
-        ("Coverage error", number(check.coverage.error, 2), "0 is calibrated"),
+        ("NLPD", fixed(score.mean), f"nats ({fixed(ends.low)} to {fixed(ends.high)})"),
+        ("Coverage error", fixed(check.coverage.error), "0 is calibrated"),
     ]
     if check.comparison is not None:
         gain = check.comparison.gain
-        name = "Gain over a single level"
-        gloss = f"{number(gain.low, 2)} to {number(gain.high, 2)} nats a run"
-        found.append((name, number(gain.value, 2), gloss))
+        gloss = f"nats a run over {check.comparison.name} ({fixed(gain.low)} to {fixed(gain.high)})"
+        found.append(("Gain", fixed(gain.value), gloss))
     return found

@@ -8,7 +8,19 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mlsbi.reporting.markup import Markup, Section, code_block, join, number, plain, table, tag
+from mlsbi.reporting.markup import (
+    Markup,
+    Section,
+    code_block,
+    fixed,
+    join,
+    number,
+    plain,
+    rich,
+    table,
+    tag,
+    to_digit,
+)
 from mlsbi.reporting.pictures import figure
 from mlsbi.reporting.subject import Subject
 
@@ -54,10 +66,9 @@ def _how(check: Any) -> str:
     return f"Judged on {runs} held-out runs of the finest level, which the fit has not seen."
 
 
-def band(value: Any, digits: int = 2) -> str:
-    """An estimate with its interval: 1.2 (0.9 to 1.6)."""
-    ends = f"{number(value.low, digits)} to {number(value.high, digits)}"
-    return f"{number(value.value, digits)} ({ends})"
+def band(value: Any) -> str:
+    """An estimate with its interval: 1.20 (0.90 to 1.60)."""
+    return f"{fixed(value.value)} ({fixed(value.low)} to {fixed(value.high)})"
 
 
 def evidence(verdict: Any) -> str:
@@ -69,20 +80,25 @@ def evidence(verdict: Any) -> str:
 
 
 def _verdicts(check: Any) -> Markup:
+    more = any(verdict.more is not None for verdict in check.verdicts)
+    heads = ["parameter", "verdict", "width factor", "shift (sd)", "p"]
+    heads += ["more runs needed"] if more else []
     rows: list[list[object]] = []
     for verdict in check.verdicts:
         state = tag("span", verdict.state.value, class_=f"state {verdict.state.name.lower()}")
-        rows.append(
-            [verdict.name, state, band(verdict.scale), band(verdict.shift), evidence(verdict)]
-        )
-    heads = ["parameter", "verdict", "width factor", "shift (sd)", "evidence"]
+        p = "< 0.0001" if verdict.p_value < 1e-4 else number(verdict.p_value, 1)
+        name = "all together" if verdict.name == "joint" else verdict.name
+        row: list[object] = [name, state, band(verdict.scale), band(verdict.shift), p]
+        row += ["–" if verdict.more is None else f"about {number(verdict.more)}"] if more else []
+        rows.append(row)
     level = check.verdicts[0].scale.level if check.verdicts else 0.95
     notes = [
         "Width factor: by how much the posterior's width would have to be multiplied; 1 is right, "
         "above 1 the fit is over-confident. Shift: how far its centre would have to move, in "
-        f"posterior standard deviations. In brackets: {level:.0%} intervals."
+        "posterior standard deviations; positive: it is too low. In brackets: "
+        f"{level:.0%} intervals. p: how easily a fit that is good enough would look as bad."
     ]
-    return table(heads, rows, caption="Verdict by parameter", words=(0, 1, 4), notes=notes)
+    return table(heads, rows, caption="Verdict by parameter", words=(0, 1), notes=notes)
 
 
 def _verdict_figure(check: Any) -> Markup:
@@ -105,7 +121,7 @@ def _coverages(check: Any) -> Markup:
     shown = [i for i, v in enumerate(check.coverage.levels.tolist()) if round(v, 6) in _NOMINAL]
     nominal = [float(check.coverage.levels[i]) for i in shown]
     rows: list[list[object]] = [
-        [name, *[f"{float(curve.empirical[i]):.0%}" for i in shown], number(curve.error, 2)]
+        [name, *[f"{float(curve.empirical[i]):.0%}" for i in shown], fixed(curve.error, 3)]
         for name, curve in curves.items()
     ]
     heads = ["parameter", *[f"{v:.0%} regions" for v in nominal], "mean deviation"]
@@ -118,7 +134,7 @@ def _two_level(check: Any) -> list[Markup]:
     if check.two_level is None:
         return []
     text = str(check.two_level.reason)
-    said = f"Coverage with the help of cheap runs: {text[:1].lower()}{text[1:].rstrip('.')}."
+    said = f"Help of the cheaper level's runs in judging the coverage: {text.rstrip('.')}."
     return [tag("p", said)]
 
 
@@ -128,10 +144,12 @@ def _scores(check: Any) -> Markup:
     if check.log_likelihood is not None:
         named.append(("likelihood, −log q(x | θ)", check.log_likelihood, None))
     for name, score, own in named:
-        interval = "–" if own is None else f"{number(own.low)} to {number(own.high)}"
-        rows.append(
-            [name, score.mean, score.standard_error, interval, score.median, score.q90]
-        )  # fmt: skip
+        error = score.standard_error
+        interval = (
+            "–" if own is None else " to ".join(to_digit(v, error) for v in (own.low, own.high))
+        )
+        row = [name, to_digit(score.mean, error), number(error, 2), interval]
+        rows.append([*row, to_digit(score.median, error), to_digit(score.q90, error)])
     heads = ["density", "mean", "standard error", "95 % interval", "median", "90 % quantile"]
     caption = "Negative log density of the runs that were not seen (nats, lower is better)"
     return table(heads, rows, caption=caption)
@@ -141,7 +159,9 @@ def _comparison(check: Any) -> list[Markup]:
     found = check.comparison
     if found is None:
         return []
-    return [tag("h3", "Against a single level"), tag("p", found.text)]
+    verb = "" if found.text.startswith("cannot") else "is "
+    text = f"On the same runs this fit {verb}{found.text.rstrip('.')}."
+    return [tag("h3", "Against another fit"), tag("p", rich(text))]
 
 
 def _tests(check: Any) -> list[Markup]:
@@ -197,7 +217,7 @@ def _score_caption(check: Any) -> str:
     if getattr(check.comparison, "log_prob", None) is None:
         return "Log density that the fit gave the true parameters of each run, in rising order."
     return (
-        "Log density that this fit and the single level gave the true parameters of each run. "
+        "Log density that this fit and the other gave the true parameters of each run. "
         "Above the diagonal this fit is better."
     )
 

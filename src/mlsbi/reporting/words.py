@@ -142,5 +142,5 @@ def duration(seconds: float) -> str:
     """A time in the unit that suits it."""
     for limit, unit, name in _UNITS:
         if seconds < limit:
-            return f"{trimmed(seconds / unit, 2)} {name}"
-    return f"{trimmed(seconds / 3600, 2)} h"
+            return f"{trimmed(seconds / unit, 2)}\u00a0{name}"
+    return f"{trimmed(seconds / 3600, 2)}\u00a0h"
