@@ -24,6 +24,7 @@ from mlsbi._folds import deal
 from mlsbi._random import derive_seed
 from mlsbi.checking import crossfitting
 from mlsbi.checking.check import check
+from mlsbi.checking.notices import about_scores
 from mlsbi.checking.refit import refit
 from mlsbi.checking.result import Check
 from mlsbi.checking.scores import score_runs
@@ -311,6 +312,27 @@ def test_other_runs_than_the_fits_are_noticed(fits, data):
     fewer = data.subset([None, torch.arange(10)])
     found = check(fits["posterior"], fewer, folds=2, num_draws=20, against=None)
     assert codes(found)["other-runs"] == "note"
+
+
+def test_a_likelihood_that_is_too_narrow_is_noticed(fits, unseen):
+    ranks = torch.rand(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scores = check(fits["posterior"], *unseen, num_draws=20).scores
+    assert about_scores(replace(scores, predictive_hpd=ranks)) == []
+    for squeezed, word in ((ranks.sqrt(), "narrow"), (ranks.square(), "wide")):
+        (finding,) = about_scores(replace(scores, predictive_hpd=squeezed))
+        assert finding.code == "likelihood-width"
+        assert word in finding.text
+    few = replace(scores, predictive_hpd=ranks[:10].sqrt())
+    assert about_scores(few) == []
+
+
+def test_runs_without_density_are_counted(fits, unseen):
+    scores = check(fits["posterior"], *unseen, num_draws=20).scores
+    assert about_scores(scores) == []
+    log_prob = scores.posterior_log_prob.clone()
+    log_prob[[2, 5]] = -math.inf
+    (finding,) = about_scores(replace(scores, posterior_log_prob=log_prob))
+    assert finding.evidence["runs"] == 2
 
 
 # Reading and writing

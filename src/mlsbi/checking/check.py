@@ -218,6 +218,7 @@ def _finished(
     made = figures(
         judged.scores,
         asked.labels,
+        num_draws=asked.num_draws,
         likelihood=likelihood,
         coarse=judged.coarse,
         cheap=judged.cheap,

@@ -21,6 +21,7 @@ def figures(
     scores: RunScores,
     labels: Sequence[str],
     *,
+    num_draws: int,
     likelihood: bool,
     coarse: RunScores | None = None,
     cheap: RunScores | None = None,
@@ -30,6 +31,7 @@ def figures(
     Args:
         scores: Of runs of level L.
         labels: Names of the parameters.
+        num_draws: Posterior draws a run that they were made with.
         likelihood: Whether the fit is of p(x | theta).
         coarse: Scores of the coarse halves of the same runs.
         cheap: Scores of runs of level L-1 of their own.
@@ -53,7 +55,7 @@ def figures(
         if coarse is not None and cheap is not None
         else None,
         "tests": _tests(scores, labels),
-        "verdicts": judge(scores, names=labels),
+        "verdicts": judge(scores, names=labels, num_draws=num_draws),
     }
 
 

@@ -15,6 +15,7 @@ from mlsbi.checking.labels import check_labels, check_level_of
 from mlsbi.checking.run_scores import RunScores
 from mlsbi.data import MultilevelData
 from mlsbi.history import Status
+from mlsbi.metrics import coverage_of_ranks, uniformity_tests
 from mlsbi.results import Fit
 from mlsbi.strategies import SingleLevel
 
@@ -26,6 +27,8 @@ __all__ = [
     "about_scores",
     "about_test_runs",
 ]
+
+_RARE, _WIDE_OF_IT = 1e-3, 0.1  # p-value, and mean deviation of a coverage curve, worth a warning
 
 
 def about_fit(fit: Fit) -> list[Finding]:
@@ -118,18 +121,40 @@ def _seen(theta: Tensor, x: Tensor, theta_test: Tensor, x_test: Tensor) -> int:
 
 
 def about_scores(scores: RunScores) -> list[Finding]:
-    """Runs where the fit puts no density at all."""
+    """Runs where the fit puts no density at all, and a likelihood whose width is wrong."""
+    findings = []
     none = int(torch.isneginf(scores.posterior_log_prob).sum())
-    if none == 0:
+    if none:
+        findings.append(
+            Finding(
+                "no-density",
+                "warning",
+                f"the fit gives the true parameters of {none} of {len(scores)} runs no density at "
+                "all; the mean NLPD is infinite, look at the median",
+                "Widen the fit (more members, more runs), or look for extreme values in x.",
+                {"runs": float(none)},
+            )
+        )
+    if scores.predictive_hpd is not None:
+        findings += _about_likelihood(scores.predictive_hpd)
+    return findings
+
+
+def _about_likelihood(ranks: Tensor) -> list[Finding]:
+    """Verdicts are of the posterior, which the prior may hold together; this is of q(x | theta)."""
+    p, curve = float(uniformity_tests(ranks)), coverage_of_ranks(ranks)
+    if p >= _RARE or curve.error < _WIDE_OF_IT:
         return []
+    often = "often" if curve.bias > 0 else "seldom"
     return [
         Finding(
-            "no-density",
+            "likelihood-width",
             "warning",
-            f"the fit gives the true parameters of {none} of {len(scores)} runs no density at "
-            "all; the mean NLPD is infinite, look at the median",
-            "Widen the fit (more members, more runs), or look for extreme values in x.",
-            {"runs": float(none)},
+            f"regions of q(x | theta) hold x {abs(curve.bias):.0%} too {often} on average (p = "
+            f"{p:.1g}): the likelihood is too {'wide' if curve.bias > 0 else 'narrow'}",
+            "Do not multiply many observations' likelihoods before this is mended: more runs of "
+            "level L, more members, another estimator.",
+            {"bias": curve.bias, "error": curve.error, "p": p},
         )
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,8 @@ def _verdicts(check: Check) -> str:
 
 
 def _band(band: Band) -> str:
+    if math.isnan(band.value):
+        return "-"
     return f"{band.value:.2f} ({band.low:.2f} to {band.high:.2f})"
 
 
@@ -111,6 +114,10 @@ def _lines(check: Check) -> str:
     lines.append(("Coverage", _curve(curve, check.n)))
     if check.two_level is not None:
         lines.append(("", _two_level(check.two_level)))
+    if check.predictive_coverage is not None:
+        lines.append(
+            ("Coverage of x", f"given theta: {_curve(check.predictive_coverage, check.n)}")
+        )
     if check.comparison is not None:
         lines.append(("Comparison", check.comparison.text))
     tests = ", ".join(f"{row['of']} {row['ranks']} {row['p']:.2g}" for row in check.tests)
