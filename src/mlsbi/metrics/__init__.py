@@ -5,13 +5,14 @@
 `Coverage.bias` positive means too wide; for all other figures lower is better.
 
 Of posterior draws, run by run: `sbc_ranks`, `marginal_hpd_ranks`, `tarp_ranks` and `hpd_ranks`,
-which are uniform under a calibrated posterior (`uniformity_tests`), `z_scores` and `contraction`.
+which are uniform under a calibrated posterior (`uniformity_tests`), `z_scores` and `contraction`. `lc2st` tests the posterior at one observation.
 """
 
 from __future__ import annotations
 
 from mlsbi.metrics.coverage import Coverage, coverage_of_ranks, expected_coverage, hpd_ranks
 from mlsbi.metrics.kld import kld_grid, kld_on_grid
+from mlsbi.metrics.lc2st import LocalTest, lc2st
 from mlsbi.metrics.marginals import marginal_hpd_ranks
 from mlsbi.metrics.mmd import median_length_scale, mmd_squared
 from mlsbi.metrics.moments import contraction, z_scores
@@ -22,12 +23,14 @@ from mlsbi.metrics.tarp import tarp_ranks
 __all__ = [
     "NLPD",
     "Coverage",
+    "LocalTest",
     "contraction",
     "coverage_of_ranks",
     "expected_coverage",
     "hpd_ranks",
     "kld_grid",
     "kld_on_grid",
+    "lc2st",
     "marginal_hpd_ranks",
     "median_length_scale",
     "mmd_squared",
