@@ -38,6 +38,10 @@ class RunScores:
             q(x | theta) that holds x, `(n,)`; None of posterior fits.
         effective: Effective number of the posterior draws, `(n,)`; below 50, the scores of that
             run of a likelihood fit are not to be relied on.
+        scaled_log_prob: `log_prob` if the density were widened about its centre by each of the
+            factors `mlsbi.checking.scaled.FACTORS`, `(n, 33)`; None where it has no centre.
+        scaled_hpd: The same of `hpd` in the network's units (of `predictive_hpd` of likelihood
+            fits), `(n, 33)`.
     """
 
     log_prob: Tensor
@@ -50,6 +54,8 @@ class RunScores:
     contraction: Tensor
     predictive_hpd: Tensor | None = None
     effective: Tensor | None = None
+    scaled_log_prob: Tensor | None = None
+    scaled_hpd: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.log_prob)

@@ -110,6 +110,39 @@ class Estimator(nn.Module):
         ]
         return torch.cat(parts).float()
 
+    @torch.no_grad()
+    def log_prob_rescaled(self, value: Tensor, context: Tensor, factors: Tensor) -> Tensor:
+        """Log densities with all scales multiplied by each of some factors.
+
+        Args:
+            value: Shape `(n, *)`.
+            context: Shape `(n, *event)`.
+            factors: Shape `(m,)`.
+
+        Returns:
+            Shape `(n, m)`, float64: column j is `with_scale(factors[j] * scale).log_prob`, but for
+            rounding.
+
+        Raises:
+            ValueError: The density has no centre.
+        """
+        rows = max(1, _CHUNK // len(factors))
+        parts = zip(value.split(rows), context.split(rows), strict=True)
+        return torch.cat([self._rescaled(v, c, factors.to(v.device)) for v, c in parts])
+
+    def _rescaled(self, value: Tensor, context: Tensor, factors: Tensor) -> Tensor:
+        v, c = self.transformed(value, context)
+        n, m, k = len(v), len(factors), self.members
+        centre = self._centre(c)
+        scale = (factors[:, None] * self.scale).to(v.dtype)  # (m, d)
+        points = (centre + (v - centre) / scale[:, None]).flatten(0, 1)
+        many = c.expand(m, *c.shape).flatten(0, 1)
+        inner = self.density.log_prob(
+            points.expand(k, *points.shape).contiguous(), many.expand(k, *many.shape).contiguous()
+        )
+        jacobian = self.value_transform.log_det(value) - scale.double().log().sum(1)[:, None]
+        return (self._mixed(inner.double()).reshape(m, n) + jacobian).T
+
     @property
     def _scaled(self) -> bool:
         return bool((self.scale != 1).any())
