@@ -5,7 +5,8 @@
 `Coverage.bias` positive means too wide; for all other figures lower is better.
 
 Of posterior draws, run by run: `sbc_ranks`, `marginal_hpd_ranks`, `tarp_ranks` and `hpd_ranks`,
-which are uniform under a calibrated posterior (`uniformity_tests`), `z_scores` and `contraction`. `lc2st` tests the posterior at one observation.
+which are uniform under a calibrated posterior (`uniformity_tests`), `z_scores` and `contraction`;
+`lc2st` tests the posterior at one observation.
 """
 
 from __future__ import annotations
