@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from mlsbi import LocalProcesses
 from mlsbi._workers import check_executor, each, slots_of
 
 
@@ -31,7 +32,7 @@ class Unpicklable(Exception):
 
 
 def ran(jobs, executor):
-    counts = []
+    counts, executor = [], check_executor(executor)
     return each(work, jobs, executor=executor, done=counts.append), counts
 
 
@@ -76,24 +77,35 @@ def test_threads_are_shared_out():
 def test_a_script_needs_no_guard(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from mlsbi._workers import each\n"
+        "from mlsbi import LocalProcesses\nfrom mlsbi._workers import each\n"
         "def double(x):\n    return 2 * x\n"
-        "print(each(double, [1, 2], executor=1, done=lambda n: None))\n"
+        "print(each(double, [1, 2], executor=LocalProcesses(1), done=lambda n: None))\n"
     )
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[2, 4]"
 
 
+def device(_):
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_each_worker_has_a_device_of_its_own():
+    two = LocalProcesses(devices=["5"])
+    assert each(device, [1, 2], executor=two, done=lambda n: None) == ["5", "5"]
+
+
 def test_what_cannot_be_pickled_is_named():
     lock = threading.Lock()
-    (result,) = each(work, [lock], executor=1, done=lambda n: None)
+    (result,) = each(work, [lock], executor=LocalProcesses(1), done=lambda n: None)
     assert isinstance(result, TypeError)
     assert "executor=None" in str(result)
 
 
 def test_executors():
     assert check_executor(None) is None
-    assert (slots_of(None, 5), slots_of(3, 5), slots_of(8, 5)) == (1, 3, 5)
+    assert slots_of(None, 5) == 1
+    assert [slots_of(check_executor(n), 5) for n in (3, 8)] == [3, 5]
+    assert check_executor(LocalProcesses(2, threads=3)).threads == 3
     with ThreadPoolExecutor(2) as threads:
         assert check_executor(threads) is threads
         assert slots_of(threads, 5) == 2

@@ -24,6 +24,7 @@ import torch
 
 from mlsbi._checks import check_count
 from mlsbi._worker import call, read_frame, write_frame
+from mlsbi.simulate import LocalProcesses
 
 __all__ = ["check_executor", "each", "slots_of"]
 
@@ -32,21 +33,24 @@ _Job = TypeVar("_Job")
 
 
 def check_executor(executor: Any) -> Any:
-    """None, a number of processes, or an executor.
+    """None, `LocalProcesses`, or an executor; a number n is n processes, threads shared out.
 
     Raises:
         TypeError: It is none of these.
         ValueError: It is a number below 1.
     """
     if isinstance(executor, numbers.Integral) and not isinstance(executor, bool):
-        return check_count(executor, name="executor")
+        count = check_count(executor, name="executor")
+        return LocalProcesses(count, threads=max(torch.get_num_threads() // count, 1))
+    if isinstance(executor, LocalProcesses):
+        return executor
     if hasattr(executor, "get_executor"):  # a Dask client
         return executor.get_executor()
     if executor is not None and not hasattr(executor, "submit"):
         raise TypeError(
-            f"executor must be None, a number of processes, an object with the methods of "
-            f"concurrent.futures.Executor, or a Dask client; got {type(executor).__name__}. Pass "
-            "one of these."
+            f"executor must be None, a number of processes, mlsbi.LocalProcesses, an object with "
+            f"the methods of concurrent.futures.Executor, or a Dask client; got "
+            f"{type(executor).__name__}. Pass one of these."
         )
     return executor
 
@@ -55,7 +59,8 @@ def slots_of(executor: Any, jobs: int) -> int | None:
     """How many jobs run at a time; None where an executor does not say."""
     if executor is None:
         return 1
-    count = executor if isinstance(executor, int) else getattr(executor, "_max_workers", None)
+    local = isinstance(executor, LocalProcesses)
+    count: Any = executor.workers if local else getattr(executor, "_max_workers", None)
     return min(count, jobs) if isinstance(count, int) and count > 0 else None
 
 
@@ -132,11 +137,11 @@ def _unpacked(future: Future[bytes]) -> Any:
 @contextmanager
 def _pool(executor: Any, jobs: int) -> Iterator[Callable[..., Future[bytes]]]:
     """How to submit a function and its argument, until the block is left."""
-    if not isinstance(executor, int):
+    if not isinstance(executor, LocalProcesses):
         yield lambda function, job: executor.submit(call, _packed(function, job))
         return
-    count = min(executor, jobs)
-    processes = _Processes(max(torch.get_num_threads() // count, 1))
+    count = min(executor.workers, jobs)
+    processes = _Processes(executor)
     with ThreadPoolExecutor(count, thread_name_prefix="mlsbi-job") as threads:
         try:
             yield lambda function, job: threads.submit(processes.run, function, job)
@@ -148,9 +153,10 @@ def _pool(executor: Any, jobs: int) -> Iterator[Callable[..., Future[bytes]]]:
 class _Processes:
     """One process a thread, started with its first job and replaced when it dies."""
 
-    def __init__(self, threads: int) -> None:
-        self._torch_threads = threads
+    def __init__(self, settings: LocalProcesses) -> None:
+        self._settings = settings
         self._own = threading.local()
+        self._number = iter(range(settings.workers))
         self._all: list[subprocess.Popen[bytes]] = []
         self._lock, self._ended = threading.Lock(), False
 
@@ -174,9 +180,11 @@ class _Processes:
         return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
-        count = self._torch_threads
+        count = self._settings.threads
         command = f"{_START}main({count})"
         with self._lock:
+            if not hasattr(self._own, "number"):
+                self._own.number = next(self._number)
             if self._ended:
                 raise RuntimeError("the work was given up")
             process = subprocess.Popen(
@@ -184,7 +192,9 @@ class _Processes:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is this process's, which then ends them
-                env=os.environ | {"OMP_NUM_THREADS": str(count), "MKL_NUM_THREADS": str(count)},
+                env=os.environ
+                | {"OMP_NUM_THREADS": str(count), "MKL_NUM_THREADS": str(count)}
+                | self._settings.environment(self._own.number),
             )
             self._all.append(process)
         return process

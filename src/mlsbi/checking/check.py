@@ -83,10 +83,10 @@ def check(
         labels: Names of the parameters; None: theta_1, theta_2, ...
         num_draws: Posterior draws a run, at least 20.
         seed: Deals the folds, and gives fits and draws; the same seed gives the same check.
-        executor: Who makes the fits of the folds: None, this process; a number of processes; or an
-            executor as of `concurrent.futures`, or a Dask client. The result is the same bits for
-            any number of workers (in processes PyTorch's threads are shared out; where a network
-            is so large that they change its rounding, the same number of threads).
+        executor: Who makes the fits of the folds: None, this process; a number of processes, among
+            which PyTorch's threads are shared out; `mlsbi.LocalProcesses`; an executor as of
+            `concurrent.futures`; or a Dask client. The check is the same for any number of
+            workers, bit for bit, where PyTorch's arithmetic is the same for any number of threads.
         progress: Say on standard error what cross-fitting will take, and show a progress bar.
 
     Returns:
