@@ -14,6 +14,7 @@ from torch import Tensor
 from mlsbi._checks import as_tensor, check_count, check_seed
 from mlsbi._random import make_generator
 from mlsbi._table import Table
+from mlsbi.calibration import Calibration
 from mlsbi.estimators.build import Blueprint
 from mlsbi.estimators.estimator import Estimator
 from mlsbi.history import History, Status
@@ -49,6 +50,7 @@ class Fit:
         multilevel: Losses at the runs of every level; None in fits saved before they had them.
         recipe: What was asked for, to make it again from other data; None likewise.
         seconds: Wall-clock time of making it; None likewise.
+        calibration: How it was widened or narrowed afterwards; None: it is as it was trained.
     """
 
     estimator: Estimator = field(repr=False)
@@ -65,6 +67,7 @@ class Fit:
     multilevel: MultilevelLosses | None = field(default=None, repr=False)
     recipe: Recipe | None = field(default=None, repr=False)
     seconds: float | None = field(default=None, repr=False)
+    calibration: Calibration | None = None
 
     @property
     def theta_dim(self) -> int:

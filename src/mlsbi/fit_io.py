@@ -29,6 +29,7 @@ from mlsbi._described_transforms import describe_transform, read_transform
 from mlsbi._device import check_device
 from mlsbi._folders import as_folder, written_whole
 from mlsbi._json import to_json
+from mlsbi.calibration import Calibration
 from mlsbi.estimators.build import Blueprint
 from mlsbi.estimators.estimator import Estimator
 from mlsbi.history import History, Status
@@ -123,6 +124,7 @@ def load_fit(
             "seed": config["seed"],
             "multilevel": _losses(config.get("multilevel")),
             "seconds": config.get("seconds"),
+            "calibration": _calibration(config.get("calibration")),
         }
         if config.get("recipe") is not None:
             record["recipe"] = read_recipe(
@@ -184,6 +186,11 @@ def _losses(record: Mapping[str, Any] | None) -> MultilevelLosses | None:
     return None if record is None else MultilevelLosses.from_dict(record)
 
 
+def _calibration(record: Mapping[str, Any] | None) -> Calibration | None:
+    """None of fits that were not calibrated."""
+    return None if record is None else Calibration.from_dict(record)
+
+
 def _describe(fit: Fit) -> dict[str, Any]:
     from mlsbi import __version__
 
@@ -208,6 +215,7 @@ def _describe(fit: Fit) -> dict[str, Any]:
         "multilevel": None if fit.multilevel is None else fit.multilevel.to_dict(),
         "recipe": None if fit.recipe is None else describe_recipe(fit.recipe),
         "seconds": fit.seconds,
+        "calibration": None if fit.calibration is None else fit.calibration.to_dict(),
     }
 
 
