@@ -24,13 +24,12 @@ from mlsbi.checking.draws import (
 from mlsbi.checking.run_scores import RunScores
 from mlsbi.checking.scaled import scaled_scores
 from mlsbi.metrics.coverage import hpd_ranks
-from mlsbi.metrics.lc2st import LocalTest, lc2st
 from mlsbi.metrics.marginals import marginal_hpd_ranks
 from mlsbi.metrics.moments import contraction, z_scores
 from mlsbi.metrics.sbc import sbc_ranks
 from mlsbi.metrics.tarp import tarp_ranks
 
-__all__ = ["RunScores", "local_test", "score_runs"]
+__all__ = ["RunScores", "score_runs"]
 
 _DRAWS_AT_ONCE = 50_000
 
@@ -71,52 +70,6 @@ def score_runs(fit: Any, theta: Any, x: Any, *, num_draws: int = 500, seed: int)
         for i, block in enumerate(blocks)
     ]
     return RunScores.concatenate(parts)
-
-
-def local_test(
-    fit: Any,
-    theta: Any,
-    x: Any,
-    x_o: Any,
-    *,
-    num_draws: int = 500,
-    num_trials: int = 199,
-    seed: int,
-) -> LocalTest:
-    """Test the fit's posterior at x_o with runs of level L that it has not seen.
-
-    Args:
-        fit: A posterior or a likelihood fit.
-        theta: Parameters of the runs, shape `(n, d)`, n >= 20.
-        x: Their outputs at level L, shape `(n, *event)`.
-        x_o: The observation, shape `(*event,)`.
-        num_draws: Posterior draws a run and at x_o; at least 20.
-        num_trials: Classifiers trained for the null distribution.
-        seed: Seed of draws and trials; the same seed gives the same result.
-
-    Returns:
-        The test, see `mlsbi.metrics.lc2st`.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: Shapes do not agree, a value is not finite, or there are fewer than 20 runs.
-    """
-    true, observed = _checked(fit, theta, x)
-    num_draws = check_count(num_draws, name="num_draws", minimum=20)
-    seed = check_seed(seed)
-    one = as_tensor(x_o, name="x_o")
-    event = tuple(observed.shape[1:])
-    if tuple(one.shape) not in (event, (1, *event)):
-        raise ValueError(f"x_o must have shape {event}, as one run; got {tuple(one.shape)}.")
-    rows = max(1, _DRAWS_AT_ONCE // num_draws)
-    draws = [
-        posterior_draws(fit, block, num_draws, seed=derive_seed(seed, "local", i)).theta
-        for i, block in enumerate(observed.split(rows))
-    ]
-    here = posterior_draws(
-        fit, one.reshape(1, *event), num_draws, seed=derive_seed(seed, "local", "x_o")
-    )
-    return lc2st(true, torch.cat(draws, 1), here.theta[:, 0], num_trials=num_trials, seed=seed)
 
 
 def _checked(fit: Any, theta: Any, x: Any) -> tuple[Tensor, Tensor]:
