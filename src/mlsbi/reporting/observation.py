@@ -7,9 +7,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mlsbi._table import Table
-from mlsbi.reporting.markup import Markup, Section, join, table, tag
+from mlsbi.reporting.markup import Markup, Section, join, rich, table, tag
 from mlsbi.reporting.pictures import figure
 from mlsbi.reporting.subject import Subject
+from mlsbi.reporting.words import sentence
 
 __all__ = ["finding_item", "observation_section"]
 
@@ -34,7 +35,7 @@ def observation_section(subject: Subject, found: Any) -> Section | None:
     else:
         text = "Nothing speaks against it: it lies where the simulators' outputs lie."
         parts = [tag("p", text)]
-    parts += [tag("p", text, class_="note") for text in found.basis]
+    parts += [tag("p", sentence(text), class_="note") for text in found.basis]
     parts += [*_outputs(subject, found.outputs), *_predictive(subject, found)]
     return Section("observation", "The observation", join(parts))
 
@@ -87,7 +88,7 @@ def finding_item(finding: Any) -> Markup:
     return tag(
         "li",
         tag("strong", kind, class_="kind"),
-        tag("p", finding.text),
-        tag("p", finding.remedy, class_="remedy") if finding.remedy else None,
+        tag("p", rich(sentence(finding.text))),
+        tag("p", rich(sentence(finding.remedy)), class_="remedy") if finding.remedy else None,
         class_=finding.severity,
     )

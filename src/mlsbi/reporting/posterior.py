@@ -126,19 +126,23 @@ def _others(subject: Subject) -> list[Markup]:
     if not others or own is None:
         return []
     mean, sd = own.double().mean(0), own.double().std(0)
-    heads = ["posterior", *subject.labels]
+    heads = ["parameter", THIS_FIT, *others]
     rows: list[list[object]] = []
-    for name, draws in {THIS_FIT: own, **others}.items():
-        centre, width = draws.double().mean(0), draws.double().std(0)
-        cells = []
-        for i in range(len(subject.labels)):
-            moved = float((centre[i] - mean[i]) / sd[i])
-            text = f"{to_digit(float(centre[i]), float(width[i]))} ± {number(float(width[i]), 2)}"
-            cells.append(text if name == THIS_FIT else f"{text} ({_signed(moved)} sd)")
-        rows.append([name, *cells])
+    for i, label in enumerate(subject.labels):
+        row: list[object] = [label, _around(own[:, i])]
+        for draws in others.values():
+            moved = float((draws[:, i].double().mean() - mean[i]) / sd[i])
+            row.append(f"{_around(draws[:, i])} ({_signed(moved)} sd)")
+        rows.append(row)
     notes = ["In brackets: how far the mean lies from this fit's, in this fit's sd."]
     caption = "Posteriors beside each other: mean ± standard deviation"
     return [table(heads, rows, caption=caption, notes=notes)]
+
+
+def _around(draws: Tensor) -> str:
+    """Mean and standard deviation."""
+    mean, sd = float(draws.double().mean()), float(draws.double().std())
+    return f"{to_digit(mean, sd)} ± {number(sd, 2)}"
 
 
 def _signed(value: float, decimals: int = 1) -> str:

@@ -63,6 +63,7 @@ def reproduce_section(subject: Subject) -> Section:
         seeds = sorted(data._facts["seeds"])
         rows += [["seed of the runs", ", ".join(map(str, seeds))]] if seeds else []
         rows.append(["fingerprint of the runs", tag("code", data_fingerprint(data))])
+    rows += [] if subject.check is None else [["seed of the check", str(subject.check.seed)]]
     rows.append(["seed of this report", str(subject.seed)])
     rows += [[name, _version(name)] for name in _PACKAGES]
     rows += [["Python", platform.python_version()], ["device", str(fit.device)]]

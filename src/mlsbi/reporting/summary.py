@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from mlsbi.checking.verdict import State
 from mlsbi.reporting.markup import Markup, Section, fixed, join, number, rich, tag
 from mlsbi.reporting.observation import finding_item
 from mlsbi.reporting.subject import Subject
-from mlsbi.reporting.trust import evidence
+from mlsbi.reporting.trust import band, evidence
 from mlsbi.reporting.words import listed
 
 __all__ = ["summary_section", "warnings_section"]
@@ -71,7 +72,8 @@ def _of_check(check: Any, findings: Sequence[Any]) -> _Headline:
     names = [("all parameters together" if v.name == "joint" else v.name) for v in of]
     everyone = len(of) == len(check.verdicts)
     title = ["Verdict: ", worst.value, *([] if everyone else [" in ", listed(names)])]
-    text = [rich(_sentence(of[0]))]
+    told = of[-1] if len(check.labels) == 1 else max(of, key=lambda v: v.more or 0)
+    text = [rich(_sentence(told))]
     warnings = sum(f.severity == "warning" for f in findings)
     if warnings:
         count = "is a warning" if warnings == 1 else f"are {warnings} warnings"
@@ -82,9 +84,11 @@ def _of_check(check: Any, findings: Sequence[Any]) -> _Headline:
 
 
 def _sentence(verdict: Any) -> str:
-    text = evidence(verdict).rstrip(".")
     who = "All parameters together" if verdict.name == "joint" else str(verdict.name)
-    return f"{who}: {text}." if text != "–" else ""
+    if verdict.state is not State.UNDECIDED:
+        return f"{who}: {evidence(verdict).rstrip('.')}."
+    more = "" if verdict.more is None else f"; about {number(verdict.more)} more runs would tell"
+    return f"{who}: width factor {band(verdict.scale)}, shift {band(verdict.shift)} sd{more}."
 
 
 def _figures(subject: Subject) -> Markup:
@@ -117,6 +121,7 @@ def _checked(check: Any) -> list[tuple[str, str, str]]:
     ]
     if check.comparison is not None:
         gain = check.comparison.gain
-        gloss = f"nats a run over {check.comparison.name} ({fixed(gain.low)} to {fixed(gain.high)})"
-        found.append(("Gain", fixed(gain.value), gloss))
+        gloss = f"nats a run ({fixed(gain.low)} to {fixed(gain.high)})"
+        name = re.split(r" \(| on ", check.comparison.name)[0]  # without where it was fitted
+        found.append((f"Gain over {name}", fixed(gain.value), gloss))
     return found

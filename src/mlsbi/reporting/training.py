@@ -84,22 +84,28 @@ def _curves(history: History) -> list[Markup]:
     caption = (
         "Losses of the training: on the runs that it learned from, and on those held out. The "
         "weights with the lowest held-out loss are kept. Thin lines mark where a stage begins."
-        + ("" if top is None else " Losses far above the others are cut off.")
+        + ("" if top is None else " Losses far from the others are cut off.")
     )
     return [figure(draw, name="history-plot", alt=_alt(history), caption=caption)]
 
 
 def _limits(history: History) -> tuple[float, float] | None:
-    """Ends of the axis where a few losses are far above all others; None where none are."""
+    """Ends of the axis where some losses are far from all others; None where none are.
+
+    The held-out loss counts, where there is one: that of the runs learned from may fall for ever.
+    """
     names = [name for name in history.columns if name.endswith("_loss")]
-    values = sorted(v for name in names for v in history[name] if math.isfinite(v))
-    if not values:
+    values = [v for name in names for v in history[name] if math.isfinite(v)]
+    each = (row.get("held_out_loss", row.get("train_loss", math.nan)) for row in history)
+    told = sorted(v for v in each if math.isfinite(v))
+    if not told:
         return None
-    low, high = values[0], values[int(_BULK * (len(values) - 1))]
+    low, high = told[0], told[int(_BULK * (len(told) - 1))]
     span = high - low
-    if span <= 0 or values[-1] <= high + span:
+    lowest, highest = low - span, high + span
+    if span <= 0 or (min(values) >= lowest and max(values) <= highest):
         return None
-    return low - 0.1 * span, high + 0.4 * span
+    return max(lowest, min(values) - 0.1 * span), min(highest, max(values) + 0.1 * span)
 
 
 def _alt(history: History) -> str:

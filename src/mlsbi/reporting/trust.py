@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ from mlsbi.reporting.markup import (
 from mlsbi.reporting.pictures import figure
 from mlsbi.reporting.subject import Subject
 
-__all__ = ["evidence", "trust_section"]
+__all__ = ["band", "evidence", "trust_section"]
 
 _NOMINAL = (0.5, 0.8, 0.9, 0.95)
 
@@ -59,8 +60,8 @@ def _how(check: Any) -> str:
     if check.source == "cross-fitting":
         return (
             f"Each of the {runs} runs of the finest level was judged by a fit that had not seen "
-            "it: the fit was made again fold by fold, without the runs of the fold "
-            "(cross-fitting). These fits learn from fewer runs than the one reported, "
+            f"it: the fit was made again for each of {check.folds} folds without the runs of the "
+            "fold (cross-fitting). These fits learn from fewer runs than the one reported, "
             "and are a little worse."
         )
     return f"Judged on {runs} held-out runs of the finest level, which the fit has not seen."
@@ -68,6 +69,8 @@ def _how(check: Any) -> str:
 
 def band(value: Any) -> str:
     """An estimate with its interval: 1.20 (0.90 to 1.60)."""
+    if math.isnan(value.value):
+        return "–"
     return f"{fixed(value.value)} ({fixed(value.low)} to {fixed(value.high)})"
 
 
@@ -76,7 +79,7 @@ def evidence(verdict: Any) -> str:
     text = str(verdict.text)
     for opening in (f"{verdict.state.value}: ", f"{verdict.state.value} "):
         text = text.removeprefix(opening)
-    return text if text != verdict.state.value else "–"
+    return text
 
 
 def _verdicts(check: Any) -> Markup:
@@ -118,6 +121,8 @@ def _coverages(check: Any) -> Markup:
     """How often regions hold the truth, of all parameters together and of each."""
     curves = {"all together": check.coverage}
     curves |= dict(zip(check.labels, check.marginal_coverage, strict=True))
+    if check.predictive_coverage is not None:
+        curves["x given θ"] = check.predictive_coverage
     shown = [i for i, v in enumerate(check.coverage.levels.tolist()) if round(v, 6) in _NOMINAL]
     nominal = [float(check.coverage.levels[i]) for i in shown]
     rows: list[list[object]] = [
@@ -125,7 +130,7 @@ def _coverages(check: Any) -> Markup:
         for name, curve in curves.items()
     ]
     heads = ["parameter", *[f"{v:.0%} regions" for v in nominal], "mean deviation"]
-    caption = "How often regions of highest density hold the true parameters"
+    caption = "How often regions of highest density hold the truth"
     notes = ["Mean deviation: of the whole curve from the diagonal, whatever its sign."]
     return table(heads, rows, caption=caption, notes=notes)
 
@@ -182,9 +187,9 @@ def _figures(check: Any) -> Markup:
     drawn: tuple[tuple[str, Callable[[Any], Figure], str, str], ...] = (
         ("coverage", plots.coverage_plot, _coverage_alt(check), _COVERAGE),
         ("tarp", plots.tarp_plot, "Coverage of regions around random points.", _TARP),
-        ("ranks", plots.rank_plot, _ranks_alt(check), _RANKS),
         ("moments", plots.moments_plot, _moments_alt(check), _MOMENTS),
         ("scores", plots.score_plot, _scores_alt(check), _score_caption(check)),
+        ("ranks", plots.rank_plot, _ranks_alt(check), _RANKS),
     )
     made = [
         figure(partial(draw, check), name=f"{name}-plot", alt=alt, caption=caption)

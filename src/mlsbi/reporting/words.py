@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 
 from mlsbi._facts import row_sums
@@ -11,9 +12,11 @@ from mlsbi.reporting.markup import Markup, join, number, plain, rich, tag, trimm
 from mlsbi.reporting.subject import Subject
 from mlsbi.strategies import Stack, Strategy
 
-__all__ = ["counted", "duration", "listed", "study_in_words", "subtitle"]
+__all__ = ["counted", "duration", "listed", "sentence", "study_in_words", "subtitle"]
 
 _UNITS = ((1e-3, 1e-6, "µs"), (1.0, 1e-3, "ms"), (120.0, 1.0, "s"), (7200.0, 60.0, "min"))
+_WORD = re.compile(r"^(?:[a-z]{2,}|a)\b")  # no symbol, such as x_o
+_NAMED = 4  # parameters that a title names
 _SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -21,6 +24,12 @@ def counted(count: int, noun: str) -> str:
     """So many of them: one run, 50 runs."""
     word = _SMALL[count] if count < len(_SMALL) else number(count)
     return f"{word} {noun}{'' if count == 1 else 's'}"
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    whole = _WORD.sub(lambda found: found[0].capitalize(), text)
+    return whole if whole.endswith((".", "!", "?", ":")) else f"{whole}."
 
 
 def listed(items: Sequence[object]) -> Markup:
@@ -34,10 +43,11 @@ def listed(items: Sequence[object]) -> Markup:
 def subtitle(subject: Subject) -> Markup:
     """One line: what was learned of what from what."""
     fit = subject.fit
-    what = "Posterior" if subject.is_posterior else "Likelihood"
+    what = "Posterior of" if subject.is_posterior else "Likelihood of x given"
     runs = " + ".join(number(n) for n in fit.n)
-    levels = counted(len(fit.n), "level")
-    return join([what, " of ", listed(subject.labels), f" from {runs} runs of {levels}"])
+    levels, count = counted(len(fit.n), "level"), len(subject.labels)
+    names = listed(subject.labels) if count <= _NAMED else counted(count, "parameter")
+    return join([what, " ", names, f" from {runs} runs of {levels}"])
 
 
 def study_in_words(subject: Subject) -> list[Markup]:
@@ -56,12 +66,13 @@ def _aim(subject: Subject) -> Markup:
     names = listed(subject.labels) if len(subject.labels) <= 8 else ""
     verb = "is" if len(subject.labels) == 1 else "are"
     of = counted(len(subject.labels), "parameter")
-    sizes = " × ".join(map(str, fit.event_shape)) or "1"
+    sizes = " × ".join(map(str, fit.event_shape))
+    output = "a single number" if sizes in {"", "1"} else f"an output of {sizes} numbers"
     ladder = f", the most faithful of {counted(top + 1, 'level')}" if top else ", the only one"
     return join([
         "The aim is the ", density, f" of level {top}{ladder}, where ", theta, f" {verb} {of}",
         *([" (", names, ")"] if names else []), " and ", x,
-        f" is an output of {sizes} number{'' if sizes == '1' else 's'}. ",
+        f" is {output}. ",
         *_level_names(subject),
     ])  # fmt: skip
 
