@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 import mlsbi
+from mlsbi.calibration import Calibration
 from mlsbi.checking.finding import Finding
 from mlsbi.history import History
 from mlsbi.reporting import report
@@ -158,6 +159,13 @@ def test_levels_and_costs(full):
     assert "costs as much as 10 of level 0" in page.text
     ends = page.tables["Where the parameters of the runs lie: smallest to largest"]
     assert ends[1][1] == "−1 to 1"
+
+
+def test_a_fit_that_was_widened_says_so(fit, tmp_path):
+    widened = replace(fit, calibration=Calibration((1.5, 1.5), "scale", 40, "cross-fitting"))
+    page = read_page(report(widened, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "widened by a factor of 1.5 from 40 runs" in page.text
+    assert 'mlsbi.calibrate(fit, check, method="scale", seed=0)' in page.text
 
 
 def test_what_is_missing_is_said(fit, tmp_path):

@@ -95,13 +95,17 @@ def _code(subject: Subject) -> str:
     lines += [f"fit = mlsbi.{function}(", "    data,"]
     lines += [f"    {name}={value}," for name, value in options.items()]
     lines += [f"    seed={fit.seed},", ")"]
+    if fit.calibration is not None:
+        method, seed = json.dumps(fit.calibration.method), fit.calibration.seed
+        lines.append("check = mlsbi.check(fit, data)  # as it was made")
+        lines.append(f"fit = mlsbi.calibrate(fit, check, method={method}, seed={seed})")
     return "\n".join(lines)
 
 
 def _options(subject: Subject) -> dict[str, str]:
     """The arguments of the fit that are not the defaults."""
     fit = subject.fit
-    recipe = getattr(fit, "recipe", None)
+    recipe = fit.recipe
     found = {"strategy": call_text(fit.strategy)}
     if recipe is None:
         return found

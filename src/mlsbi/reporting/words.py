@@ -125,13 +125,18 @@ def _losses(subject: Subject) -> list[str]:
 
 def _training(subject: Subject) -> Markup:
     fit = subject.fit
-    seconds = getattr(fit, "seconds", None)
+    seconds = fit.seconds
     took = "" if seconds is None else f" It took {duration(seconds)}."
     name = type(fit.strategy).__name__
     return join([
         "The levels were combined by ", tag("code", name), f": {_described(fit.strategy)}. ",
-        "The training ", _status(fit.status), ".", took,
+        "The training ", _status(fit.status), ".", took, *_calibrated(subject),
     ])  # fmt: skip
+
+
+def _calibrated(subject: Subject) -> list[str]:
+    found = subject.fit.calibration
+    return [] if found is None else [f" Afterwards the density was {found}."]
 
 
 def _described(strategy: Strategy) -> str:
