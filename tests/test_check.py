@@ -22,12 +22,15 @@ from mlsbi import (
 )
 from mlsbi._folds import deal
 from mlsbi._random import derive_seed
+from mlsbi.calibration import Calibration
 from mlsbi.checking import crossfitting
 from mlsbi.checking.check import check
+from mlsbi.checking.local import about_local
 from mlsbi.checking.notices import about_scores
-from mlsbi.checking.refit import refit
+from mlsbi.checking.refit import calibrated_like, refit
 from mlsbi.checking.result import Check
 from mlsbi.checking.scores import score_runs
+from mlsbi.metrics.lc2st import lc2st
 from tiny import box, linear_data, tiny
 
 MAKE = {"posterior": fit_posterior, "likelihood": fit_likelihood}
@@ -317,22 +320,91 @@ def test_other_runs_than_the_fits_are_noticed(fits, data):
 def test_a_likelihood_that_is_too_narrow_is_noticed(fits, unseen):
     ranks = torch.rand(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     scores = check(fits["posterior"], *unseen, num_draws=20).scores
-    assert about_scores(replace(scores, predictive_hpd=ranks)) == []
+    assert about_scores(replace(scores, predictive_hpd=ranks), num_draws=20) == []
     for squeezed, word in ((ranks.sqrt(), "narrow"), (ranks.square(), "wide")):
-        (finding,) = about_scores(replace(scores, predictive_hpd=squeezed))
+        (finding,) = about_scores(replace(scores, predictive_hpd=squeezed), num_draws=20)
         assert finding.code == "likelihood-width"
         assert word in finding.text
     few = replace(scores, predictive_hpd=ranks[:10].sqrt())
-    assert about_scores(few) == []
+    assert about_scores(few, num_draws=20) == []
 
 
 def test_runs_without_density_are_counted(fits, unseen):
     scores = check(fits["posterior"], *unseen, num_draws=20).scores
-    assert about_scores(scores) == []
+    assert about_scores(scores, num_draws=20) == []
     log_prob = scores.posterior_log_prob.clone()
     log_prob[[2, 5]] = -math.inf
-    (finding,) = about_scores(replace(scores, posterior_log_prob=log_prob))
+    (finding,) = about_scores(replace(scores, posterior_log_prob=log_prob), num_draws=20)
     assert finding.evidence["runs"] == 2
+
+
+def test_draws_that_are_worth_little_are_counted(fits, unseen):
+    scores = check(fits["posterior"], *unseen, num_draws=20).scores
+    effective = torch.full((30,), 500.0, dtype=torch.float64)
+    assert about_scores(replace(scores, effective=effective), num_draws=500) == []
+    effective[:3] = 12.0
+    (finding,) = about_scores(replace(scores, effective=effective), num_draws=500)
+    assert (finding.code, finding.severity) == ("few-draws", "note")
+    assert finding.evidence["runs"] == 3
+
+
+# An observation
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_an_observation_is_looked_at_too(kind, fits, unseen):
+    theta, x = unseen
+    found = check(fits[kind], theta, x, x_o=x[0].numpy(), num_draws=DRAWS)
+    assert found.observation is not None
+    assert found.local.num_runs == 30
+    assert 0 < found.local.p_value <= 1
+    assert ("wrong-at-x_o" in codes(found)) == (found.local.p_value < 0.01)
+    again = check(fits[kind], theta, x, x_o=x[:1], num_draws=DRAWS)
+    assert again.local == found.local
+    assert "two-sample test" in str(found)
+    few = check(fits[kind], theta[:19], x[:19], x_o=x[0], num_draws=DRAWS)
+    assert few.local is None
+
+
+def test_an_observation_in_cross_fitting(tmp_path):
+    data = linear_data((30, 24))
+    fit = fitted(data=data, training=tiny(max_steps=5))
+    options = {"folds": 2, "num_draws": 20, "against": None, "x_o": data.x(1)[3]}
+    found = check(fit, data, **options)
+    assert found.local.num_runs == 24
+    with ThreadPoolExecutor(2) as pool:
+        assert check(fit, data, executor=pool, **options).local == found.local
+    found.save(tmp_path / "check.json")
+    again = Check.load(tmp_path / "check.json")
+    assert again.local == found.local
+    assert str(again) == str(found)
+
+
+def test_a_posterior_that_is_wrong_at_the_observation_is_said_to_be():
+    generator = torch.Generator().manual_seed(0)
+    theta, noise = (torch.randn(200, 2, generator=generator) for _ in range(2))
+    draws = torch.randn(200, 200, 2, generator=generator)
+    centre = theta + 0.3 * noise
+    right = lc2st(theta, centre + 0.3 * draws, draws[:, 0] * 0.3, seed=0)
+    wrong = lc2st(theta, centre + 0.1 * draws, draws[:, 0] * 0.1, seed=0)
+    assert about_local(right) == about_local(None) == []
+    (finding,) = about_local(wrong)
+    assert finding.severity == "warning"
+
+
+# A fit that was widened
+
+
+def test_the_fits_of_the_folds_are_widened_alike(fits, data, crossed):
+    scale = Calibration((1.5, 1.5), "scale", 12, "cross-fitting")
+    wider = calibrated_like(scale, fits["posterior"])
+    rows = data.theta(1), data.x(1)
+    assert not torch.equal(wider.log_prob(*rows), fits["posterior"].log_prob(*rows))
+    found = check(wider, data, folds=3, num_draws=DRAWS, seed=1)
+    assert codes(found)["calibrated"] == "note"
+    assert found.coverage.bias > crossed["posterior"].coverage.bias
+    rival = found.comparison.log_prob  # is not
+    assert torch.equal(rival, crossed["posterior"].comparison.log_prob)
 
 
 # Reading and writing
@@ -436,6 +508,8 @@ CROSS = {"data_or_theta": linear_data((80, 12)), "x_test": None}
         ({"labels": ["a"]}, ValueError, "labels must hold 2 different names"),
         ({"labels": ["a", "a"]}, ValueError, "labels must hold 2 different names"),
         ({"labels": "ab"}, TypeError, "labels must be a sequence of names; got str"),
+        ({"x_o": torch.zeros(2, 3)}, ValueError, r"x_o must have shape \(3,\), one observation"),
+        ({"x_o": NAN[0]}, ValueError, "x_o must be finite"),
         ({"num_draws": 19}, ValueError, "num_draws must be at least 20"),
         ({"seed": -1}, ValueError, "seed must lie in"),
         (CROSS | {"folds": 1}, ValueError, "folds must be at least 2"),

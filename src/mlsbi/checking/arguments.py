@@ -26,9 +26,10 @@ class Asked:
     labels: tuple[str, ...]
     num_draws: int
     seed: int
+    x_o: Tensor | None
 
 
-def as_asked(fit: Any, *, labels: Any, num_draws: Any, seed: Any) -> Asked:
+def as_asked(fit: Any, *, labels: Any, num_draws: Any, seed: Any, x_o: Any) -> Asked:
     """What both ways of checking need.
 
     Raises:
@@ -49,7 +50,21 @@ def as_asked(fit: Any, *, labels: Any, num_draws: Any, seed: Any) -> Asked:
             "them in the order of theta's columns."
         )
     count = check_count(num_draws, name="num_draws", minimum=20)
-    return Asked(fit, tuple(map(str, names)), count, check_seed(seed))
+    seed = check_seed(seed)
+    return Asked(fit, tuple(map(str, names)), count, seed, _observation(fit, x_o))
+
+
+def _observation(fit: _Fit, x_o: Any) -> Tensor | None:
+    """One observation, `(*event,)`."""
+    if x_o is None:
+        return None
+    tensor, event = as_tensor(x_o, name="x_o").cpu(), fit.event_shape
+    if tuple(tensor.shape) not in (event, (1, *event)):
+        raise ValueError(
+            f"x_o must have shape {event}, one observation; got {tuple(tensor.shape)}. Check "
+            "several one after another."
+        )
+    return tensor.reshape(event)
 
 
 def as_test_runs(fit: _Fit, theta: Any, x: Any) -> tuple[Tensor, Tensor]:

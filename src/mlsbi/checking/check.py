@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,9 @@ from mlsbi.checking.comparison import Comparison, compare
 from mlsbi.checking.crossfitting import CrossFitted, Plan, crossfit_scores
 from mlsbi.checking.figures import figures
 from mlsbi.checking.finding import Finding, sorted_findings
+from mlsbi.checking.local import FEWEST, MOST, about_local, draws_at, local_test
 from mlsbi.checking.notices import (
+    about_calibration,
     about_comparison,
     about_data,
     about_fit,
@@ -33,11 +36,12 @@ from mlsbi.checking.notices import (
     about_test_runs,
 )
 from mlsbi.checking.observation import ObservationCheck, check_observation
-from mlsbi.checking.refit import check_data_of, recipe_of
+from mlsbi.checking.refit import calibrated_like, check_data_of, recipe_of
 from mlsbi.checking.result import CROSS_FITTED, HELD_OUT, Check
 from mlsbi.checking.run_scores import RunScores
 from mlsbi.checking.scores import score_runs
 from mlsbi.data import MultilevelData
+from mlsbi.metrics.lc2st import LocalTest
 from mlsbi.results import LikelihoodFit, PosteriorFit
 
 __all__ = ["check"]
@@ -75,7 +79,8 @@ def check(
         x_test: In the latter case, their outputs at level L, shape `(n, *event)`.
         data: With `x_test`: the runs that the fit was made from, to see whether its levels are
             labelled right, and whether the test runs are of level L and new.
-        x_o: An observation to look at too; `mlsbi.check_observation`.
+        x_o: An observation to look at too, shape `(*event,)`: by `mlsbi.check_observation`, and,
+            from 20 runs on, by a two-sample test of the posterior there.
         against: Whom to compare with on the same runs: with `x_test` another fit; in cross-fitting
             a strategy, fitted to the same folds. "auto": in cross-fitting `SingleLevel()`, where
             the fit has more levels than one. None or False: nobody.
@@ -100,7 +105,7 @@ def check(
             out, and `check.findings` says so.
     """
     began = time.perf_counter()
-    asked = as_asked(fit, labels=labels, num_draws=num_draws, seed=seed)
+    asked = as_asked(fit, labels=labels, num_draws=num_draws, seed=seed, x_o=x_o)
     if isinstance(data_or_theta, MultilevelData) and x_test is None:
         if data is not None:
             raise ValueError(
@@ -108,10 +113,10 @@ def check(
                 "twice. Call mlsbi.check(fit, data)."
             )
         work = _Folds(folds, against, check_executor(executor), progress)
-        observation = _observed(asked, x_o, data_or_theta)  # first: it is quick, and may refuse x_o
+        observation = _observed(asked, data_or_theta)  # first: it is quick
         judged = _crossfitted(asked, data_or_theta, work)
     else:
-        observation = _observed(asked, x_o, data)
+        observation = _observed(asked, data)
         judged = _held_out(asked, data_or_theta, x_test, data, against)
     return _finished(asked, judged, observation, began)
 
@@ -139,6 +144,7 @@ class _Judged:
     coarse: RunScores | None = None
     cheap: RunScores | None = None
     comparison: Comparison | None = None
+    local: LocalTest | None = None
 
 
 def _held_out(
@@ -165,8 +171,19 @@ def _held_out(
             own_rows=rows,
             other_rows=rows,
         )
-    level = len(fit.n) - 1
-    return _Judged(HELD_OUT, level, scores, rows, findings, comparison=comparison)
+    local = None
+    if asked.x_o is not None and len(true) >= FEWEST:
+        draws = draws_at(fit, observed[:MOST], seed=seed)
+        local = local_test(fit, asked.x_o, true[:MOST], draws, seed=asked.seed)
+    return _Judged(
+        HELD_OUT,
+        len(fit.n) - 1,
+        scores,
+        rows,
+        findings,
+        comparison=comparison,
+        local=local,
+    )
 
 
 def _crossfitted(asked: Asked, data: MultilevelData, work: _Folds) -> _Judged:
@@ -181,12 +198,15 @@ def _crossfitted(asked: Asked, data: MultilevelData, work: _Folds) -> _Judged:
         folds=check_count(work.folds, name="folds", minimum=2),
         num_draws=asked.num_draws,
         seed=asked.seed,
+        local=asked.x_o is not None,
+        adapt=None if fit.calibration is None else partial(calibrated_like, fit.calibration),
         seconds=fit.seconds,
     )
     found, theirs = crossfit_scores(
         data, plan, rival=rival, executor=work.executor, progress=work.progress
     )
-    findings = about_fit(fit) + about_folds(found) + about_data(fit, data, seed=asked.seed)
+    findings = about_fit(fit) + about_calibration(fit) + about_folds(found)
+    findings += about_data(fit, data, seed=asked.seed)
     comparison = None
     if isinstance(theirs, CrossFitted):
         comparison = compare(
@@ -197,6 +217,10 @@ def _crossfitted(asked: Asked, data: MultilevelData, work: _Folds) -> _Judged:
             other_rows=theirs.rows,
         )
     findings += about_comparison(comparison, theirs)
+    local = None
+    if found.draws is not None and asked.x_o is not None:
+        theta = data.theta(data.num_levels - 1)[found.rows]
+        local = local_test(fit, asked.x_o, theta, found.draws, seed=asked.seed)
     return _Judged(
         CROSS_FITTED,
         data.num_levels - 1,
@@ -207,6 +231,7 @@ def _crossfitted(asked: Asked, data: MultilevelData, work: _Folds) -> _Judged:
         coarse=found.coarse,
         cheap=found.cheap,
         comparison=comparison,
+        local=local,
     )
 
 
@@ -233,16 +258,21 @@ def _finished(
         fold=judged.fold,
         rows=judged.rows,
         comparison=judged.comparison,
-        findings=sorted_findings(judged.findings + about_scores(judged.scores)),
+        findings=sorted_findings(
+            judged.findings
+            + about_scores(judged.scores, num_draws=asked.num_draws)
+            + about_local(judged.local)
+        ),
         observation=observation,
+        local=judged.local,
         seed=asked.seed,
         seconds=time.perf_counter() - began,
         **made,
     )
 
 
-def _observed(asked: Asked, x_o: Any, data: MultilevelData | None) -> ObservationCheck | None:
-    if x_o is None:
+def _observed(asked: Asked, data: MultilevelData | None) -> ObservationCheck | None:
+    if asked.x_o is None:
         return None
     draws, seed = asked.num_draws, asked.seed
-    return check_observation(asked.fit, x_o, data=data, num_draws=draws, seed=seed)
+    return check_observation(asked.fit, asked.x_o, data=data, num_draws=draws, seed=seed)

@@ -21,6 +21,7 @@ from mlsbi._folds import Folds, deal
 from mlsbi._progress import progress_bar
 from mlsbi._random import derive_seed
 from mlsbi._workers import each, slots_of
+from mlsbi.checking.local import draws_at
 from mlsbi.checking.refit import make
 from mlsbi.checking.run_scores import RunScores
 from mlsbi.checking.scores import score_runs
@@ -50,6 +51,7 @@ class Plan:
         folds: Number of folds.
         num_draws: Posterior draws a run.
         seed: Of everything.
+        local: Whether draws are kept for a test at one observation.
         adapt: Done to every fit; None: nothing.
         seconds: What a fit takes, where that is known.
     """
@@ -59,6 +61,7 @@ class Plan:
     folds: int
     num_draws: int
     seed: int
+    local: bool = False
     adapt: Adapt | None = None
     seconds: float | None = None
 
@@ -73,6 +76,7 @@ class CrossFitted:
         cheap: Of the spare runs of level L-1; None likewise.
         fold: The fold of each run of level L that was scored, `(n,)`.
         rows: Its row, `(n,)`.
+        draws: Posterior draws at each run, `(200, n, d)`, where the plan wanted some.
         statuses: How each fold's training ended.
         failures: What went wrong, by fold.
     """
@@ -82,6 +86,7 @@ class CrossFitted:
     cheap: RunScores | None
     fold: Tensor
     rows: Tensor
+    draws: Tensor | None
     statuses: Mapping[int, Status]
     failures: Mapping[int, Exception]
 
@@ -102,6 +107,7 @@ class _Outcome:
     fine: RunScores
     coarse: RunScores | None
     cheap: RunScores | None
+    draws: Tensor | None
     status: Status
 
 
@@ -164,7 +170,8 @@ def _rivals(jobs: Sequence[_Job], rival: Strategy) -> list[_Job]:
     """The same folds by another strategy; level L's runs alone where it uses no others."""
     made = []
     for job in jobs:
-        plan = replace(job.plan, recipe=replace(job.plan.recipe, strategy=rival), adapt=None)
+        plan = replace(job.plan, recipe=replace(job.plan.recipe, strategy=rival))
+        plan = replace(plan, adapt=None, local=False)
         data, folds = job.data, job.folds
         if rival == SingleLevel(training=rival.training):
             data, folds = data.top(), Folds(folds.of_level[-1:], folds.spare)
@@ -196,7 +203,10 @@ def _score_fold(job: _Job) -> _Outcome:
         coarse = score(theta, data.x_coarse(top)[rows], "runs")
         if len(spare):
             cheap = score(data.theta(top - 1)[spare], data.x(top - 1)[spare], "spare")
-    return _Outcome(score(theta, data.x(top)[rows], "runs"), coarse, cheap, fit.status)
+    x = data.x(top)[rows]
+    seed = derive_seed(plan.seed, "check", "draws", k)
+    draws = draws_at(fit, x, seed=seed) if plan.local else None
+    return _Outcome(score(theta, x, "runs"), coarse, cheap, draws, fit.status)
 
 
 def _collected(folds: Folds, found: Sequence[_Outcome | Exception]) -> CrossFitted | None:
@@ -209,13 +219,15 @@ def _collected(folds: Folds, found: Sequence[_Outcome | Exception]) -> CrossFitt
     order = rows.argsort().argsort()
     cheap = [one.cheap for one in good.values() if one.cheap is not None]
     halves = [one.coarse for one in good.values() if one.coarse is not None]
-    kept = rows.sort().values
+    draws = [one.draws for one in good.values() if one.draws is not None]
+    kept, places = rows.sort()
     return CrossFitted(
         fine=RunScores.concatenate([one.fine for one in good.values()], order),
         coarse=RunScores.concatenate(halves, order) if halves else None,
         cheap=RunScores.concatenate(cheap) if cheap else None,
         fold=folds.of_level[-1][kept],
         rows=kept,
+        draws=torch.cat(draws, 1)[:, places] if draws else None,
         statuses={k: one.status for k, one in good.items()},
         failures=failures,
     )

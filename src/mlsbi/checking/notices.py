@@ -20,6 +20,7 @@ from mlsbi.results import Fit
 from mlsbi.strategies import SingleLevel
 
 __all__ = [
+    "about_calibration",
     "about_comparison",
     "about_data",
     "about_fit",
@@ -28,6 +29,7 @@ __all__ = [
     "about_test_runs",
 ]
 
+_DRAWS = 50  # independent draws that a run's scores should rest on
 _RARE, _WIDE_OF_IT = 1e-3, 0.1  # p-value, and mean deviation of a coverage curve, worth a warning
 
 
@@ -45,6 +47,22 @@ def about_fit(fit: Fit) -> list[Finding]:
     if fit.status is Status.MAX_STEPS:
         return [Finding("training-cut-short", "note", f"the fit's training {fit.status.value}")]
     return []
+
+
+def about_calibration(fit: Fit) -> list[Finding]:
+    """A factor that may have been found from the runs that it is judged on."""
+    if fit.calibration is None:
+        return []
+    return [
+        Finding(
+            "calibrated",
+            "note",
+            f"the fit was {fit.calibration}; so were those of the folds. If the factor was found "
+            "from these runs, what is said is a little flattering",
+            "",
+            {"factor": fit.calibration.factor},
+        )
+    ]
 
 
 def about_folds(found: CrossFitted) -> list[Finding]:
@@ -120,7 +138,7 @@ def _seen(theta: Tensor, x: Tensor, theta_test: Tensor, x_test: Tensor) -> int:
     return sum(key in known for key in keys(theta_test, x_test))
 
 
-def about_scores(scores: RunScores) -> list[Finding]:
+def about_scores(scores: RunScores, *, num_draws: int) -> list[Finding]:
     """Runs where the fit puts no density at all, and a likelihood whose width is wrong."""
     findings = []
     none = int(torch.isneginf(scores.posterior_log_prob).sum())
@@ -133,6 +151,19 @@ def about_scores(scores: RunScores) -> list[Finding]:
                 "all; the mean NLPD is infinite, look at the median",
                 "Widen the fit (more members, more runs), or look for extreme values in x.",
                 {"runs": float(none)},
+            )
+        )
+    least, effective = min(_DRAWS, num_draws / 2), scores.effective
+    weak = 0 if effective is None else int((effective < least).sum())
+    if weak:
+        findings.append(
+            Finding(
+                "few-draws",
+                "note",
+                f"the posterior draws of {weak} of {len(scores)} runs are worth fewer than "
+                f"{least:.0f}: their scores are rough",
+                "Pass a larger num_draws.",
+                {"runs": float(weak)},
             )
         )
     if scores.predictive_hpd is not None:

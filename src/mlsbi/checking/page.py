@@ -120,6 +120,8 @@ def _lines(check: Check) -> str:
         )
     if check.comparison is not None:
         lines.append(("Comparison", check.comparison.text))
+    if check.local is not None:
+        lines.append(("At x_o", f"local two-sample test: p = {check.local.p_value:.2g}"))
     tests = ", ".join(f"{row['of']} {row['ranks']} {row['p']:.2g}" for row in check.tests)
     lines.append(("p of ranks", tests))
     return "\n".join(

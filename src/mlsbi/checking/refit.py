@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import torch
 
 from mlsbi._checks import check_seed, check_type
 from mlsbi._data_join import check_joinable, check_shape
+from mlsbi.calibration import Calibration
 from mlsbi.data import MultilevelData
 from mlsbi.fit import fit_likelihood, fit_posterior
 from mlsbi.recipe import Recipe
 from mlsbi.results import Fit, LikelihoodFit, PosteriorFit
 from mlsbi.strategies.base import Strategy
 
-__all__ = ["check_data_of", "make", "recipe_of", "refit"]
+Fitted = TypeVar("Fitted", bound=PosteriorFit | LikelihoodFit)
+
+__all__ = ["calibrated_like", "check_data_of", "make", "recipe_of", "refit"]
 
 
 @overload
@@ -119,6 +122,19 @@ def make(
     if recipe.kind == "posterior":
         return fit_posterior(data, seed=seed, **options)
     return fit_likelihood(data, seed=seed, **options)
+
+
+def calibrated_like(calibration: Calibration, fit: Fitted) -> Fitted:
+    """A fit widened as another one was.
+
+    Args:
+        calibration: Of the other one.
+        fit: As it was trained.
+    """
+    estimator = fit.estimator
+    scale = torch.tensor(calibration.scale).to(estimator.scale)
+    wider = estimator.with_scale(estimator.scale * scale)
+    return replace(fit, estimator=wider, calibration=calibration)
 
 
 def check_data_of(fit: Fit, data: Any, *, levels: int | None, name: str = "data") -> None:

@@ -23,6 +23,7 @@ from mlsbi.checking.run_scores import RunScores
 from mlsbi.checking.two_level import TwoLevel
 from mlsbi.checking.verdict import State, Verdict
 from mlsbi.metrics import NLPD, Coverage
+from mlsbi.metrics.lc2st import LocalTest
 
 __all__ = ["CROSS_FITTED", "HELD_OUT", "Check"]
 
@@ -61,6 +62,7 @@ class Check:
         comparison: With another fit on the same runs.
         findings: What to know before the fit is used, warnings first.
         observation: Of `x_o`, where one was given.
+        local: A two-sample test of the posterior at `x_o`, from 20 runs on.
         seed: Of the check.
         seconds: Wall-clock time of the check.
     """
@@ -87,6 +89,7 @@ class Check:
     comparison: Comparison | None
     findings: tuple[Finding, ...]
     observation: ObservationCheck | None = field(repr=False)
+    local: LocalTest | None
     seed: int
     seconds: float
 
@@ -266,6 +269,7 @@ _READ: dict[str, Any] = {
     "comparison": _maybe(Comparison.from_dict),
     "findings": _each(Finding.from_dict),
     "observation": _maybe(ObservationCheck.from_dict),
+    "local": _maybe(LocalTest.from_dict),
     "seed": int,
     "seconds": float,
 }
