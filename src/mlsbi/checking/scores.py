@@ -37,9 +37,9 @@ _DRAWS_AT_ONCE = 50_000
 def score_runs(fit: Any, theta: Any, x: Any, *, num_draws: int = 500, seed: int) -> RunScores:
     """Score runs of level L that the fit has not seen.
 
-    Runs are taken in blocks of a fixed size, so that memory does not grow with their number.
-    Of a likelihood fit, the posterior is that of one x, under the fit's prior; how it is drawn
-    from is in `mlsbi.checking.draws`.
+    Runs are taken in blocks of a fixed size: memory does not grow with their number, and the scores
+    of a whole block do not depend on the runs that follow. Of a likelihood fit, the posterior is
+    that of one x, under the fit's prior; `mlsbi.checking.draws` says how it is drawn from.
 
     Args:
         fit: A posterior or a likelihood fit.
@@ -59,14 +59,11 @@ def score_runs(fit: Any, theta: Any, x: Any, *, num_draws: int = 500, seed: int)
     true, observed = _checked(fit, theta, x)
     num_draws = check_count(num_draws, name="num_draws", minimum=20)
     seed = check_seed(seed)
-    references = fit.prior.sample(len(true), make_generator(seed, "scores", "references"))
     variance = prior_variance(fit.prior)
     rows = max(1, _DRAWS_AT_ONCE // num_draws)
-    blocks = zip(true.split(rows), observed.split(rows), references.split(rows), strict=True)
+    blocks = zip(true.split(rows), observed.split(rows), strict=True)
     parts = [
-        _block(
-            fit, *block, variance, num_draws=num_draws, seed=derive_seed(seed, "scores", "block", i)
-        )
+        _block(fit, *block, variance, num_draws=num_draws, seed=derive_seed(seed, "scores", i))
         for i, block in enumerate(blocks)
     ]
     return RunScores.concatenate(parts)
@@ -99,7 +96,6 @@ def _block(
     fit: Any,
     theta: Tensor,
     x: Tensor,
-    references: Tensor,
     variance: Tensor,
     *,
     num_draws: int,
@@ -119,6 +115,7 @@ def _block(
         scaled = scaled_scores(fit, theta, x, draws, drawn.log_prob, seed=seed)
     low, high = fit.prior.low, fit.prior.high
     sd = torch.cat([theta.double().cpu()[None], draws]).std(0)
+    references = fit.prior.sample(len(theta), make_generator(seed, "references"))
     units = (sd * variance.sqrt()).sqrt().clamp(min=1e-300)
     return RunScores(
         log_prob=log_prob,
