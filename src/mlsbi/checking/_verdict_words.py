@@ -38,10 +38,8 @@ def runs_text(n: int, p_value: float) -> str:
 
 
 def _span(band: Band) -> str:
-    return f"{_number(band.value)} ({_number(band.low)} to {_number(band.high)})"
-
-
-def _number(value: float) -> str:
-    """Two digits that count, or two decimals."""
-    digits = 0 if abs(value) >= 9.95 else 1 if abs(value) >= 0.995 else 2
-    return f"{value:.{digits}f}".replace("-0.00", "0.00")
+    """As many decimals as the interval has a use for."""
+    width = band.high - band.low
+    digits = 0 if width > 20 else 1 if width > 1 else 2
+    value, low, high = (f"{v:.{digits}f}" for v in (band.value, band.low, band.high))
+    return f"{value} ({low} to {high})".replace("-0.00", "0.00")
