@@ -128,6 +128,7 @@ def run_fit(asked: Request) -> dict[str, Any]:
         prepared.value_transform,
         prepared.context_transform,
         weights=solution.weights,
+        scale=solution.scale,
     ).to(asked.device)
     data = asked.data
     losses = measure(whole.eval(), problem, data, history=solution.rows)

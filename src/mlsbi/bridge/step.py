@@ -8,7 +8,6 @@ residuals. Member e never sees fold e, so that its density of those rows is hone
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,16 +17,12 @@ from mlsbi._random import make_generator
 from mlsbi.bridge import gp
 from mlsbi.bridge.inputs import Inputs
 from mlsbi.bridge.residuals import Residuals
+from mlsbi.bridge.width import best_noise
 
 __all__ = ["Step", "fit_step"]
 
-# Limits of the factors on a variance. Few rows can look too good by chance.
-_FLOOR, _WIDEST = 3.0, 4.0
-_CROSS_VALIDATED = (0.3, 20.0)
-_SCALES = 60  # tried between those limits
-_FREEDOM = (8.0, 5.0, 3.5, 2.5)  # of heavy-tailed noise
-_WORTH_IT = 1.5  # nats that heavy tails have to win
-_PRIOR_ROWS = 5.0  # the mean over outputs counts as this many rows of each
+# What leave-one-out residuals ask for: a factor on a variance, as if so many more were as foretold.
+_OWN_ROWS, _LIMITS = 8.0, (0.05, 4.0)
 # With few rows several sets of hyperparameters explain them; the fit then keeps many of them.
 _FITTED_ROWS = 160
 _MOST_VARIANTS = 8
@@ -179,8 +174,8 @@ def _leave_one_out(
     seen = torch.isfinite(z).all(2)
     z = torch.where(seen.unsqueeze(2), z, 0.0)
     count = seen.sum(1, keepdim=True)
-    lowest = min(max(_FLOOR / float(count.max()) ** 0.5, 0.2), 0.8)
-    factor = (z.square().sum(1) / count).clamp(lowest, _WIDEST).sqrt()
+    square = (z.square().sum(1) + _OWN_ROWS) / (count + _OWN_ROWS)
+    factor = square.clamp(*_LIMITS).sqrt()
     return z / factor.unsqueeze(1), factor, seen
 
 
@@ -200,7 +195,7 @@ def _checked(
     free = ~step.copied
     if inflate and bool(free.any()):
         rows = float(held.any(0).sum())
-        widen[free], shape = _best_noise(z[..., free], weight, residuals.of(free), rows=rows)
+        widen[free], shape = best_noise(z[..., free], weight, residuals.of(free), rows=rows)
         residuals = replace(residuals, blur=shape.blur, freedom=shape.freedom)
     error = (wrong.square() * weight).sum((0, 1))
     spread = fine.var(0, correction=0).clamp(min=1e-12)
@@ -216,29 +211,6 @@ def _checked(
         for j in range(fine.shape[1])
     )
     return replace(step, factor=step.factor * widen, residuals=residuals, rows=found)
-
-
-def _best_noise(
-    z: Tensor, weight: Tensor, residuals: Residuals, *, rows: float
-) -> tuple[Tensor, Residuals]:
-    """The width of each output's noise `(D,)`, and its shape, that make held-out z most likely.
-
-    The width of Gaussian noise is the root mean square of z; of heavy-tailed noise, a few far
-    residuals count for less. The outputs' mean is a prior worth a few rows, and heavy tails have to
-    earn their place.
-    """
-    low, high = (math.log(limit) / 2 for limit in _CROSS_VALIDATED)
-    scales = torch.linspace(low, high, _SCALES).exp().double()
-    best, best_value = (scales, residuals), -math.inf
-    for freedom in (math.inf, *_FREEDOM):
-        shape = residuals if math.isinf(freedom) else residuals.student(freedom)
-        density = [shape.marginal_log_density(z / s) - s.log() for s in scales]
-        profile = torch.stack([(d * weight).sum((0, 1)) for d in density])  # (scales, D)
-        likelihood = rows * profile + _PRIOR_ROWS * profile.mean(1, keepdim=True)
-        at, value = likelihood.argmax(0), float(rows * profile.amax(0).sum())
-        if value > best_value + (_WORTH_IT if math.isinf(best[1].freedom) else 0.0):
-            best, best_value = (scales[at], shape), value
-    return best[0].float(), best[1]
 
 
 def _deal(values: Tensor, turns: int, variants: int) -> Tensor:

@@ -31,6 +31,7 @@ class Solution:
         unseen: Whether held-out runs had no part in it, not even in when to stop.
         held_out: Log densities of held-out runs, `(m,)`, to weigh it by, where it has been touched
             by them since; None: those of the density as it is.
+        scale: By which the mixture is stretched about its centre, in the network's units.
     """
 
     density: ConditionalDensity
@@ -40,6 +41,7 @@ class Solution:
     weights: Tensor | None = None
     unseen: bool = False
     held_out: Tensor | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@
 
 over runs i of level L that the members concerned did not see (Yao, Vehtari, Simpson, Gelman 2018,
 arXiv:1704.02030, section 2), with a prior of a runs that prefers the first candidates. It includes
-single-level candidates, so that cheap levels which tell nothing cost little.
+single-level candidates, so that cheap levels which tell nothing cost little. The same runs say how
+wide the mixture should be (`mlsbi.rescaling`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from mlsbi._random import derive_seed
 from mlsbi.estimators.union import union
 from mlsbi.history import Status
 from mlsbi.problem import Problem
+from mlsbi.rescaling import held_out_width
 from mlsbi.stacking import Weights, admitted, held_out_log_density, mean_and_error, stack
 from mlsbi.strategies.base import Solution, Strategy
 from mlsbi.strategies.bridge import Bridge
@@ -41,18 +43,21 @@ class Stack(Strategy):
             only if it beats all others by a standard error.
         prior_count: Held-out runs that the prior weights count as, each candidate's half of that of
             the one before it. The fewer real runs there are, the nearer the weights stay to them.
+        calibrate: Stretch the mixture about its centre by what the credible regions of its members
+            say of the runs that they did not see, shrunk towards no change. False: as it was mixed.
     """
 
     candidates: tuple[Strategy, ...] = field(
         default_factory=lambda: (Bridge(), Emulator(), SingleLevel())
     )
     prior_count: float = 3.0
+    calibrate: bool = True
 
     def __post_init__(self) -> None:
         """Check the options.
 
         Raises:
-            TypeError: A candidate is no strategy.
+            TypeError: A candidate is no strategy, or the switch no bool.
             ValueError: There is no candidate, or the prior's count is negative.
         """
         super().__post_init__()
@@ -64,6 +69,8 @@ class Stack(Strategy):
         for candidate in self.candidates:
             check_type(candidate, Strategy, name="candidates", remedy=remedy)
         check_positive(self.prior_count, name="prior_count", strict=False)
+        remedy = "Pass True or False."
+        check_type(self.calibrate, bool, name="calibrate", remedy=remedy)
 
     @property
     def compress(self) -> str | bool:
@@ -85,7 +92,7 @@ class Stack(Strategy):
         if len(problem.levels) == 1:
             return SingleLevel().within(problem)
         solutions = [
-            candidate.within(problem.scoped(f"{i}-{type(candidate).__name__}"))
+            _mixed_alone(candidate).within(problem.scoped(f"{i}-{type(candidate).__name__}"))
             for i, candidate in enumerate(self.candidates)
         ]
         scores = torch.stack([held_out_log_density(s, problem) for s in solutions], 1)
@@ -98,12 +105,22 @@ class Stack(Strategy):
         kept = [i for i, w in enumerate(weights.mean.tolist()) if w >= _NEGLIGIBLE]
         density = union([solutions[i].density for i in kept])
         parts = [part for i in kept for part in solutions[i].blueprint_parts]
+        shares = _member_weights([solutions[i] for i in kept], weights.mean[kept])
+        # The runs flatter whoever was stopped by them: they cannot say how wide that should be.
+        fair = sum(float(weights.mean[i]) for i in kept if solutions[i].unseen)
+        width = None
+        if self.calibrate and fair > 0.5:
+            width = held_out_width(
+                density, shares, problem, seed=derive_seed(problem.seed, "width")
+            )
+        rows = self._rows(solutions, weights)
         return Solution(
             density,
             tuple(parts),
             self._status(scores, solutions, summarised=problem.summarised),
-            self._rows(solutions, weights),
-            _member_weights([solutions[i] for i in kept], weights.mean[kept]),
+            rows if width is None else (*rows, width.row),
+            shares,
+            scale=1.0 if width is None else width.scale,
         )
 
     def _rows(self, solutions: list[Solution], weights: Weights) -> tuple[dict[str, float], ...]:
@@ -135,6 +152,11 @@ class Stack(Strategy):
         # Less than chance alone would often give, and less than anybody would miss.
         useless = float(gain) < min(0.5 * float(error), _MISSED)
         return Status.LOW_LEVEL_UNUSED if useless else worst
+
+
+def _mixed_alone(candidate: Strategy) -> Strategy:
+    """A stack within a stack leaves the width to the outer one."""
+    return replace(candidate, calibrate=False) if isinstance(candidate, Stack) else candidate
 
 
 def _member_weights(solutions: list[Solution], weights: Tensor) -> Tensor:
