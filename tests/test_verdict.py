@@ -86,6 +86,15 @@ def test_healthy_fits_raise_few_alarms(name: str, n: int, dim: int) -> None:
     assert alarms <= at_most(0.05, 100)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize(("n", "dim"), [(20, 1), (20, 7), (100, 3), (500, 3)])
+def test_healthy_fits_raise_few_alarms_over_many_replications(name: str, n: int, dim: int) -> None:
+    options = HEALTHY[name]
+    *_, alarms = count(lambda seed: gaussian(n, dim, seed, **options), 1000)
+    assert alarms <= at_most(0.05, 1000)
+
+
 @pytest.mark.parametrize("dim", [1, 3])
 def test_twenty_runs_of_a_healthy_fit_are_mostly_too_few_and_a_hundred_enough(dim: int) -> None:
     _, few, _ = count(lambda seed: gaussian(20, dim, seed), 100)
