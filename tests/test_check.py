@@ -22,11 +22,14 @@ from mlsbi import (
 )
 from mlsbi._folds import deal
 from mlsbi._random import derive_seed
+from mlsbi._table import Table
 from mlsbi.calibration import Calibration
 from mlsbi.checking import crossfitting
 from mlsbi.checking.check import check
+from mlsbi.checking.finding import Finding
 from mlsbi.checking.local import about_local
 from mlsbi.checking.notices import about_scores
+from mlsbi.checking.observation import ObservationCheck
 from mlsbi.checking.refit import calibrated_like, refit
 from mlsbi.checking.result import Check
 from mlsbi.checking.scores import score_runs
@@ -466,6 +469,20 @@ def test_the_page(kind, crossed):
     assert kind in repr(found)
 
 
+def test_warnings_come_first_those_of_the_observation_too(crossed):
+    odd = Finding("outputs-outside", "warning", "output 3 is 6 sd off " * 9, "Look at it.")
+    note = Finding("other-runs", "note", "n differs")
+    looked = ObservationCheck((odd,), ("of 12 runs",), Table("", ()), {}, None, (), 0.0)
+    found = replace(crossed["posterior"], findings=(note,), observation=looked)
+    text = str(found)
+    places = [text.index(w) for w in ("WARNING (outputs-outside)", "-> Look", "Note (", "theta_1")]
+    assert places == sorted(places)
+    assert "see above. of 12 runs" in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert found.warnings == (odd,)
+    assert not found.ok
+
+
 def test_it_says_what_it_will_take_only_when_asked(fits, data, capfd, caplog):
     fit = replace(fits["posterior"], seconds=100.0)
     with caplog.at_level(logging.INFO, logger="mlsbi"):
@@ -507,12 +524,14 @@ CROSS = {"data_or_theta": linear_data((80, 12)), "x_test": None}
         ({"against": 3}, TypeError, "against must be PosteriorFit or LikelihoodFit"),
         ({"labels": ["a"]}, ValueError, "labels must hold 2 different names"),
         ({"labels": ["a", "a"]}, ValueError, "labels must hold 2 different names"),
+        ({"labels": ["a", "joint"]}, ValueError, "none of them 'joint'"),
         ({"labels": "ab"}, TypeError, "labels must be a sequence of names; got str"),
         ({"x_o": torch.zeros(2, 3)}, ValueError, r"x_o must have shape \(3,\), one observation"),
         ({"x_o": NAN[0]}, ValueError, "x_o must be finite"),
         ({"num_draws": 19}, ValueError, "num_draws must be at least 20"),
         ({"seed": -1}, ValueError, "seed must lie in"),
         (CROSS | {"folds": 1}, ValueError, "folds must be at least 2"),
+        ({"executor": 0}, ValueError, "executor must be at least 1"),
         (CROSS | {"executor": "two"}, TypeError, "executor must be None"),
         (CROSS | {"progress": 1}, TypeError, "progress must be bool"),
         (CROSS | {"against": "single"}, TypeError, "against must be Strategy; got str"),

@@ -5,6 +5,9 @@ is made K times, each time without one fold, and each fit scores the fold it was
 
     log_prob[i] = log q_(-k(i)) of run i,    k(i) the fold of run i.
 
+`mlsbi.check(fit, data)` does this for a fit as it was asked for, with ranks, verdicts and all; here
+one says what a fit is, and gets the two scores that any fit has.
+
 It judges fits to (K - 1) / K of level L's runs, so it is a little hard on the fit to all of them.
 Runs of one theta are held out together, and with them what other levels ran at that theta: a pilot
 has both, and a fit that has seen them would be scored on what it remembers.

@@ -44,10 +44,10 @@ def as_asked(fit: Any, *, labels: Any, num_draws: Any, seed: Any, x_o: Any) -> A
         raise TypeError(
             f"labels must be a sequence of names; got {type(names).__name__}. Pass one a parameter."
         )
-    if len(names) != d or len(set(map(str, names))) != d:
+    if len(names) != d or len({"joint", *map(str, names)}) != d + 1:
         raise ValueError(
-            f"labels must hold {d} different names, one a parameter; got {list(names)}. Pass "
-            "them in the order of theta's columns."
+            f"labels must hold {d} different names, one a parameter and none of them 'joint'; got "
+            f"{list(names)}. Pass them in the order of theta's columns."
         )
     count = check_count(num_draws, name="num_draws", minimum=20)
     seed = check_seed(seed)

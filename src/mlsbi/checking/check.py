@@ -105,6 +105,7 @@ def check(
             out, and `check.findings` says so.
     """
     began = time.perf_counter()
+    executor = check_executor(executor)
     asked = as_asked(fit, labels=labels, num_draws=num_draws, seed=seed, x_o=x_o)
     if isinstance(data_or_theta, MultilevelData) and x_test is None:
         if data is not None:
@@ -112,7 +113,7 @@ def check(
                 "data must be left out in cross-fitting, where it is the second argument; got it "
                 "twice. Call mlsbi.check(fit, data)."
             )
-        work = _Folds(folds, against, check_executor(executor), progress)
+        work = _Folds(folds, against, executor, progress)
         observation = _observed(asked, data_or_theta)  # first: it is quick
         judged = _crossfitted(asked, data_or_theta, work)
     else:

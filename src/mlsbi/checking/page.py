@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mlsbi._table import Cell, Table
 from mlsbi.checking.bands import Band
 from mlsbi.checking.crossfitting import duration
-from mlsbi.checking.finding import Finding
+from mlsbi.checking.finding import Finding, sorted_findings
 from mlsbi.metrics import Coverage
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ _NAME = 16  # characters of a line's name
 def page(check: Check) -> str:
     """The page."""
     blocks = [_title(check), _findings(check), _verdicts(check), _lines(check)]
-    if check.observation is not None:
-        blocks.append(str(check.observation))
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -43,8 +41,10 @@ def _title(check: Check) -> str:
 
 
 def _findings(check: Check) -> str:
-    """Warnings, then notes; those of the observation stand with it."""
-    return "\n".join(_finding(finding) for finding in check.findings)
+    """Warnings, then notes, the observation's among them."""
+    own = [] if check.observation is None else list(check.observation.findings)
+    found = sorted_findings([*own, *check.findings])
+    return "\n".join(_finding(finding) for finding in found)
 
 
 def _finding(finding: Finding) -> str:
@@ -120,8 +120,13 @@ def _lines(check: Check) -> str:
         )
     if check.comparison is not None:
         lines.append(("Comparison", check.comparison.text))
+    if check.observation is not None:
+        odd = "see above" if check.observation.findings else "like what the simulators produce"
+        lines.append(("x_o", " ".join([f"{odd}.", *check.observation.basis])))
     if check.local is not None:
-        lines.append(("At x_o", f"local two-sample test: p = {check.local.p_value:.2g}"))
+        name = "" if check.observation is not None else "x_o"
+        text = f"local two-sample test of the posterior there: p = {check.local.p_value:.2g}"
+        lines.append((name, text))
     tests = ", ".join(f"{row['of']} {row['ranks']} {row['p']:.2g}" for row in check.tests)
     lines.append(("p of ranks", tests))
     return "\n".join(
