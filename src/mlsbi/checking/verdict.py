@@ -16,10 +16,10 @@ Of each parameter, and of all together, two figures are estimated from the ranks
 
 What that comes to (`benchmarks/verdicts.py`): fits that are right, or at an edge of the zones of
 indifference, raise an alarm in 0 to 4 % of the cases, with 20 to 500 runs and 1 to 7 parameters.
-With 20 runs, widths that are half or twice as large as they should be are found in 89 % of the cases
-for one parameter and in all for 3 or 7 alike; a shift of one parameter by 1 sd in 88, 82 and 73 %
-for 1, 3 and 7 parameters. From 50 runs on, these are found nearly always. A right fit's parameters
-are called calibrated in 3, 70 and 98 % of the cases with 20, 50 and 100 runs.
+With 20 runs, widths that are half or twice as large as they should be are found in 89 % of the
+cases for one parameter and in all for 3 or 7 alike; a shift of one parameter by 1 sd in 88, 82 and
+73 % for 1, 3 and 7 parameters. From 50 runs on, these are found nearly always. A right fit's
+parameters are called calibrated in 3, 70 and 98 % of the cases with 20, 50 and 100 runs.
 
 What it does not see: a dependence between parameters that the posterior lacks leaves all these
 figures right on average; the joint coverage curve shows it.
