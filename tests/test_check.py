@@ -11,8 +11,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from exact_fits import ExactPosterior, runs
+from linear_gaussian import normal_prior
 from mlsbi import (
     MultilevelData,
+    PosteriorFit,
     SingleLevel,
     Status,
     Transfer,
@@ -33,7 +36,9 @@ from mlsbi.checking.observation import ObservationCheck
 from mlsbi.checking.refit import calibrated_like, refit
 from mlsbi.checking.result import Check
 from mlsbi.checking.scores import score_runs
+from mlsbi.checking.verdict import State
 from mlsbi.metrics.lc2st import lc2st
+from mlsbi.prior import as_prior
 from tiny import box, linear_data, tiny
 
 MAKE = {"posterior": fit_posterior, "likelihood": fit_likelihood}
@@ -132,6 +137,46 @@ def test_two_runs_are_enough_and_undecided(fits, unseen):
     found = check(fits["posterior"], theta[:2], x[:2], num_draws=DRAWS)
     assert found.n == 2
     assert not any(v.state.alarm for v in found.verdicts)
+
+
+class Known(ExactPosterior, PosteriorFit):
+    """A fit that is exact, or wrong on purpose."""
+
+    n, status, calibration, estimator = (100, 50), Status.CONVERGED, None, None
+    strategy = SingleLevel()
+
+    def __init__(self, *, scale=1.0, shift=0.0):
+        own = {"prior": as_prior(normal_prior()), "event_shape": (2,)}
+        for name, value in (own | {"scale": scale, "shift": shift}).items():
+            object.__setattr__(self, name, value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "state"),
+    [
+        ({}, None),
+        ({"scale": 0.5}, State.OVER),
+        ({"scale": 2.0}, State.UNDER),
+        ({"shift": 1.0}, State.BIASED),
+        ({"shift": -1.0}, State.BIASED),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_named(wrong, state):
+    found = check(Known(**wrong), *runs(60, seed=4), num_draws=200)
+    if state is None:
+        assert found.ok
+        assert found.state in {State.CALIBRATED, State.UNDECIDED}
+        return
+    assert not found.ok
+    assert found.state is state
+    assert f": {state.value}" in str(found).splitlines()[0]
+    assert found.verdict.state is state
+    if "shift" in wrong:
+        lows = [v for v in found.verdicts[1:] if v.shift.value * wrong["shift"] < -0.5]
+        assert len(lows) == 2  # a mean that is too high has to go down
+    else:
+        assert found.verdict.scale.value == pytest.approx(1 / wrong["scale"], rel=0.35)
 
 
 # Cross-fitting
