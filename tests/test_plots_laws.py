@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,6 +65,7 @@ def test_pyplot_is_left_alone():
 
 # --- input --------------------------------------------------------------------------------------
 
+NOTHING = SimpleNamespace(predictive=None)
 RANKS = np.full((4, 2), 0.5)
 
 
@@ -96,6 +98,7 @@ RANKS = np.full((4, 2), 0.5)
         (lambda: plots.multilevel_plot(3), TypeError, "fit must be"),
         (lambda: plots.multilevel_plot(None), ValueError, "fit must have multilevel losses"),
         (lambda: plots.predictive_plot(RANKS), TypeError, "predictive must be"),
+        (lambda: plots.predictive_plot(NOTHING), ValueError, "predictive must hold .*got none"),
         (lambda: plots.predictive_plot(predictive(), outputs=["a"]), ValueError, "outputs must"),
         (lambda: plots.predictive_plot(predictive(), outputs=3), TypeError, "outputs must be"),
         (lambda: plots.levels_plot([], [0.0]), TypeError, "fits must be"),

@@ -45,7 +45,7 @@ def predictive_plot(
 
     Raises:
         TypeError: If an argument has a wrong type.
-        ValueError: If `outputs` does not hold D names.
+        ValueError: If `outputs` does not hold D names, or nothing was predicted.
     """
     found = _predictive(predictive)
     observed = np.asarray(found.observed, dtype=float)
@@ -75,9 +75,10 @@ def _predictive(given: Any) -> Predictive:
     """The object itself, or that of an `ObservationCheck` or a `Check`."""
     held = getattr(given, "observation", None) or given
     found = getattr(held, "predictive", held)
-    check_type(
-        found, Predictive, name="predictive", remedy="Pass check_observation(fit, x_o).predictive."
-    )
+    remedy = "Pass what check_observation(fit, x_o) returned."
+    if found is None:
+        raise ValueError(f"predictive must hold a posterior predictive; got none. {remedy}")
+    check_type(found, Predictive, name="predictive", remedy=remedy)
     checked: Predictive = found
     return checked
 
