@@ -68,7 +68,7 @@ class Kept:
 def truth(fit: Any, theta: Tensor, x: Tensor, *, seed: int) -> dict[str, float]:
     """NLPD and coverage of one fit on fresh runs."""
     found = {"nlpd": -float(fit.log_prob(theta, x).double().mean())}
-    ranks = expected_coverage(fit, theta, x, num_samples=100, seed=seed).ranks
+    ranks = expected_coverage(fit, theta, x, num_samples=50, seed=seed).ranks
     return found | {f"coverage {c}": float((ranks <= c).double().mean()) for c in LEVELS}
 
 
