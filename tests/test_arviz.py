@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -277,3 +278,27 @@ def test_outputs_name_the_entries_of_vectors_alone():
     with pytest.raises(ValueError, match="outputs name the entries of a vector"):
         fit.to_arviz(data.x(1)[0], outputs=["a", "b"], num_samples=16)
     assert fit.to_arviz(data.x(1)[0], num_samples=16).observed_data["x"].shape == (2, 2)
+
+
+@dataclass(frozen=True)
+class Compressed(mlsbi.SingleLevel):
+    """Single-level training on summaries."""
+
+    compress: str | bool = True
+
+
+def test_fits_of_summaries_predict_and_score_summaries(drawn_from_the_prior, monkeypatch):
+    monkeypatch.setattr("mlsbi.summaries.posterior_mean.TRAINING", tiny(validation_fraction=0.2))
+    data = linear_data((80, 24), event=(4, 4))
+    fit = mlsbi.fit_likelihood(
+        data, strategy=Compressed(), estimator="mdn", training=tiny(), seed=0
+    )
+    x = data.x(1)[:3]
+    found = fit.to_arviz(x, num_samples=16)
+    assert found.observed_data["x"].shape == (3, 4, 4)
+    assert np.allclose(found.observed_data["summary"].values, fit.summarise(x).numpy())
+    assert found.posterior_predictive["summary"].dims[:3] == ("chain", "draw", "observation")
+    assert found.posterior_predictive["summary"].shape == (4, 4, 3, 2)
+    assert list(found.log_likelihood.data_vars) == ["summary"]
+    mine = fit.to_arviz(x, num_samples=16, predictive=torch.zeros(16, 3, 4, 4))
+    assert mine.posterior_predictive["x"].shape == (4, 4, 3, 4, 4)
