@@ -4,9 +4,10 @@ The mixture is stretched about its centre by one scale s (`mlsbi.estimators.esti
 credible regions hold held-out runs as often as they say. The credibility u_i of the smallest
 highest-density region that holds run i, under the members that did not see it, is uniform where the
 width is right (Hermans et al. 2022, arXiv:2110.06581), so that the mean of m of them is about
-N(1/2, 1 / (12 m)). With log s about N(0, a^2 / m) before the runs are seen, log s is set to its
-mean after. The mean of u is bounded: a single run far off cannot blow the width up, as it can where
-the likelihood of the runs decides.
+N(1/2, 1 / (12 m)). Before the runs are seen, log s is Cauchy about 0 with the scale a / sqrt(m):
+what few runs taught is off by little, and where it is off by much the runs are believed. Log s is
+set to its mean after. The mean of u is bounded: a single run far off cannot blow the width up, as
+it can where the likelihood of the runs decides.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mlsbi.problem import Problem
 __all__ = ["Width", "held_out_width"]
 
 # What few pairs teach is off by about one part in the square root of their number.
-_PRIOR = 0.6
+_PRIOR = 0.4
 _FARTHEST, _PLACES = 1.0, 41  # log scales that are tried
 _MOST_RUNS, _MOST_ROWS, _MOST_DRAWS = 500, 20_000, 200
 _FEWEST = 2
@@ -100,8 +101,9 @@ def held_out_width(
 
 def _width(places: Tensor, credibility: Tensor, runs: int) -> Width:
     """The posterior of the log scale, at `places`, from the mean credibility at each `(S,)`."""
-    away = (credibility - 0.5).square() * 12 * runs + (places / _PRIOR).square() * runs
-    posterior = torch.softmax(-0.5 * away, 0)
+    likelihood = -6 * runs * (credibility - 0.5).square()
+    prior = -torch.log1p(runs * (places / _PRIOR).square())
+    posterior = torch.softmax(likelihood + prior, 0)
     mean = (posterior * places).sum()
     error = (posterior * (places - mean).square()).sum().sqrt()
     now = float(credibility[len(places) // 2])
