@@ -95,7 +95,7 @@ def _table(subject: Subject, draws: Tensor) -> Markup:
     mean, sd = draws.mean(0), draws.std(0)
     prior = _prior_sd(subject)
     heads = ["parameter", "mean", "sd", "5 %", "median", "95 %", "prior sd / sd"]
-    heads += ["truth", "(truth − mean) / sd"] if subject.theta_o is not None else []
+    heads += ["truth", "truth in sd"] if subject.theta_o is not None else []
     rows: list[list[object]] = []
     for i, name in enumerate(subject.labels):
         width = float(sd[i])
@@ -110,6 +110,8 @@ def _table(subject: Subject, draws: Tensor) -> Markup:
         f"From {counted(len(draws), 'draw')}. Prior sd / sd: how many times narrower the posterior "
         "is than the prior."
     ]
+    if subject.theta_o is not None:
+        notes.append("Truth in sd: how many standard deviations it lies above the mean.")
     caption = "Parameters at the observation: mean, standard deviation and quantiles"
     return table(heads, rows, caption=caption, notes=notes)
 

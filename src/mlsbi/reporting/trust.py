@@ -85,14 +85,14 @@ def evidence(verdict: Any) -> str:
 def _verdicts(check: Any) -> Markup:
     more = any(verdict.more is not None for verdict in check.verdicts)
     heads = ["parameter", "verdict", "width factor", "shift (sd)", "p"]
-    heads += ["more runs needed"] if more else []
+    heads += ["more runs"] if more else []
     rows: list[list[object]] = []
     for verdict in check.verdicts:
         state = tag("span", verdict.state.value, class_=f"state {verdict.state.name.lower()}")
         p = "< 0.0001" if verdict.p_value < 1e-4 else number(verdict.p_value, 1)
         name = "all together" if verdict.name == "joint" else verdict.name
         row: list[object] = [name, state, band(verdict.scale), band(verdict.shift), p]
-        row += ["–" if verdict.more is None else f"about {number(verdict.more)}"] if more else []
+        row += ["–" if verdict.more is None else f"{number(verdict.more)}"] if more else []
         rows.append(row)
     level = check.verdicts[0].scale.level if check.verdicts else 0.95
     notes = [
@@ -101,6 +101,8 @@ def _verdicts(check: Any) -> Markup:
         "posterior standard deviations; positive: it is too low. In brackets: "
         f"{level:.0%} intervals. p: how easily a fit that is good enough would look as bad."
     ]
+    if more:
+        notes.append("More runs: about how many it would take to tell.")
     return table(heads, rows, caption="Verdict by parameter", words=(0, 1), notes=notes)
 
 
