@@ -35,6 +35,8 @@ __all__ = ["CrossFitted", "Plan", "crossfit_scores"]
 
 _LOGGER = logging.getLogger("mlsbi")
 _SPARE = 100  # runs of level L-1 that a fold holds out at most, and no more than a tenth
+_SPARE_DRAWS = 200  # at most, of each of them: only one rank is wanted
+_FEWEST_DRAWS = 20  # that `score_runs` makes; a posterior's density needs none
 _ENOUGH = 4  # times as many runs of level L-1 as of level L: with fewer, sparing some gains nothing
 
 Adapt = Callable[[PosteriorFit | LikelihoodFit], PosteriorFit | LikelihoodFit]
@@ -171,7 +173,8 @@ def _rivals(jobs: Sequence[_Job], rival: Strategy) -> list[_Job]:
     made = []
     for job in jobs:
         plan = replace(job.plan, recipe=replace(job.plan.recipe, strategy=rival))
-        plan = replace(plan, adapt=None, local=False)
+        draws = _FEWEST_DRAWS if plan.recipe.kind == "posterior" else plan.num_draws
+        plan = replace(plan, adapt=None, local=False, num_draws=draws)
         data, folds = job.data, job.folds
         if rival == SingleLevel(training=rival.training):
             data, folds = data.top(), Folds(folds.of_level[-1:], folds.spare)
@@ -192,9 +195,9 @@ def _score_fold(job: _Job) -> _Outcome:
     if plan.adapt is not None:
         fit = plan.adapt(fit)
 
-    def score(theta: Tensor, x: Tensor, name: str) -> RunScores:
+    def score(theta: Tensor, x: Tensor, name: str, most: int = plan.num_draws) -> RunScores:
         seed = derive_seed(plan.seed, "check", name, k)
-        return score_runs(fit, theta, x, num_draws=plan.num_draws, seed=seed)
+        return score_runs(fit, theta, x, num_draws=min(plan.num_draws, most), seed=seed)
 
     rows, spare = job.folds.rows(k), job.folds.spare_rows(k)
     theta = data.theta(top)[rows]
@@ -202,7 +205,8 @@ def _score_fold(job: _Job) -> _Outcome:
     if job.pairs:  # the same draws for both halves of a pair: their scores differ the less
         coarse = score(theta, data.x_coarse(top)[rows], "runs")
         if len(spare):
-            cheap = score(data.theta(top - 1)[spare], data.x(top - 1)[spare], "spare")
+            below = data.theta(top - 1)[spare], data.x(top - 1)[spare]
+            cheap = score(*below, "spare", _SPARE_DRAWS)
     x = data.x(top)[rows]
     seed = derive_seed(plan.seed, "check", "draws", k)
     draws = draws_at(fit, x, seed=seed) if plan.local else None
