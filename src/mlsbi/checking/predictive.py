@@ -118,13 +118,15 @@ def of_runs(x: Tensor, log_weights: Tensor, x_o: Tensor, *, level: int, alpha: f
         log_weights: log q(theta_i | x_o) - log p(theta_i), shape `(n,)`; minus infinity: none.
         x_o: Shape `(*event,)`.
         level: Of the runs.
+        coarse: Whether the level is below L, so that x_o may well differ from its runs.
         alpha: As in `of_draws`.
     """
     finite = torch.isfinite(log_weights)
     if not bool(finite.any()):
         log_weights = torch.zeros_like(log_weights)
     weights = (log_weights.double() - log_weights.max()).exp()
-    source = f"runs of level {level}, weighted by the posterior"
+    which = f"level {level}, a coarser one," if coarse else f"level {level},"
+    source = f"runs of {which} weighted by the posterior"
     return _judged(x, weights, x_o, source=source, level=level, alpha=alpha)
 
 
