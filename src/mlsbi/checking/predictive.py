@@ -110,7 +110,9 @@ def of_draws(draws: Tensor, x_o: Tensor, *, source: str, alpha: float) -> Predic
     return _judged(draws, even, x_o, source=source, level=None, alpha=alpha)
 
 
-def of_runs(x: Tensor, log_weights: Tensor, x_o: Tensor, *, level: int, alpha: float) -> Predictive:
+def of_runs(
+    x: Tensor, log_weights: Tensor, x_o: Tensor, *, level: int, coarse: bool, alpha: float
+) -> Predictive:
     """From runs of one level at prior draws of theta.
 
     Args:
