@@ -109,12 +109,12 @@ def test_the_factor_of_gaussians_is_found(method, n, factor):
         ]
     ).log()
     information = 2 * n * D
-    drawn = 0.25 / (0.25 + 1 / information)  # towards one, by the prior
+    drawn = 0.25 / (0.25 + 4 / information)  # towards one, by the prior
     off = float(found.mean()) - drawn * math.log(factor)
     # 0.02: what bounded credibilities lose of a factor of 2; and few runs have a bias of their own
     assert abs(off) <= 4.5 * float(found.std()) / replications**0.5 + 0.02 + 0.5 / n
     # as sharp as the theory says: the log score has the information, the mean rank 3/4 of it
-    assert 0.7 < float(found.std()) * information**0.5 < 1.5
+    assert 0.7 < float(found.std()) / drawn * information**0.5 < 1.5
 
 
 def test_a_factor_of_three_is_found_but_for_what_the_bound_loses():
@@ -128,7 +128,7 @@ def test_few_runs_draw_the_factor_towards_one():
         factor_of(log_prob.repeat(k, 1), hpd.repeat(k, 1), D, method="score") for k in (1, 5, 50)
     ]
     assert 1 < found[0] < found[1] < found[2]
-    assert found[0] > 0.9 * found[2]
+    assert math.log(found[0]) > 0.6 * math.log(found[2])
 
 
 def test_one_run_far_off_moves_the_factor_less_than_the_log_score_alone():
@@ -331,13 +331,13 @@ def _unseen(n: int = 30) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.slow
 def test_a_fit_trained_too_long_is_repaired_by_cross_fitting():
-    data = linear_data((30,), seed=3)
-    training = Training(max_steps=400, validation_fraction=None, learning_rate=3e-3)
-    fit = fit_posterior(data, strategy=SingleLevel(), seed=1, training=training, ensemble=1)
+    data = linear_data((40,), seed=5)
+    training = Training(max_steps=100, validation_fraction=None, learning_rate=3e-3)
+    fit = fit_posterior(data, strategy=SingleLevel(), seed=1, training=training, ensemble=2)
     made = calibrate(fit, data, seed=2)
     assert made.calibration.source == "cross-fitting"
-    assert made.calibration.runs == 30
-    assert made.calibration.factor > 1.3
+    assert made.calibration.runs == 40
+    assert made.calibration.factor > 1.2
     theta, x = _unseen(2000)
     gain = made.log_prob(theta, x) - fit.log_prob(theta, x)
     assert float(gain.mean()) > 4.5 * float(gain.std()) / 2000**0.5

@@ -132,9 +132,9 @@ def calibrated_like(calibration: Calibration, fit: Fitted) -> Fitted:
         fit: As it was trained.
     """
     estimator = fit.estimator
-    scale = torch.tensor(calibration.scale).to(estimator.scale)
-    wider = estimator.with_scale(estimator.scale * scale)
-    return replace(fit, estimator=wider, calibration=calibration)
+    own = estimator.scale
+    scale = own * torch.tensor(calibration.scale, dtype=own.dtype, device=own.device)
+    return replace(fit, estimator=estimator.with_scale(scale), calibration=calibration)
 
 
 def check_data_of(fit: Fit, data: Any, *, levels: int | None, name: str = "data") -> None:
