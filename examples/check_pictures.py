@@ -58,7 +58,7 @@ def main(folder: Path) -> None:
     print(check)
 
     figures = {
-        "history": plots.history_plot(fit.history),
+        "history": plots.history_plot(fit),
         "losses": plots.multilevel_plot(fit),
         "levels": plots.levels_plot(
             {"level 0 alone": low, "all levels": fit}, x_o, labels=NAMES, truth=theta_o[0]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 
+from mlsbi import Bridge, SingleLevel, Stack
 from mlsbi.history import History
 from mlsbi.metrics import coverage_of_ranks
 from mlsbi.plots import coverage_plot, history_plot, pairplot
@@ -101,23 +103,69 @@ def test_coverage_plot_has_bands_only_where_the_counts_are_known(tmp_path):
     png(figure, tmp_path)
 
 
+def lines_of(figure, label):
+    """The lines of one loss, stage by stage."""
+    colours = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+    return [line for line in figure.axes[0].lines if line.get_color() == colours[label]]
+
+
 def test_history_plot_lays_stages_end_to_end(tmp_path):
     rows = [
         {"stage": stage, "step": step, "train_loss": 1.0, "held_out_loss": loss, "cosine": 0.1}
         for stage, step, loss in [(0, 0, 3.0), (0, 10, 2.0), (1, 0, np.inf), (1, 10, 1.0)]
     ]
     figure = history_plot(History(tuple(rows)))
-    train, held_out, boundary = figure.axes[0].lines
-    assert list(held_out.get_xdata()) == [0, 10, 10, 20]
-    assert np.isnan(held_out.get_ydata()[2])
-    assert [train.get_label(), held_out.get_label()] == ["train", "held out"]
+    first, second = lines_of(figure, "held out")
+    assert [*first.get_xdata(), *second.get_xdata()] == [0, 10, 10, 20]
+    assert np.isnan(second.get_ydata()[0])
+    assert len(lines_of(figure, "train")) == 2
+    boundary = figure.axes[0].lines[-1]
     assert list(boundary.get_xdata()) == [10, 10]
+    names = [text.get_text() for text in figure.axes[0].get_legend().texts]
+    assert names == ["train", "held out"]
     png(figure, tmp_path)
 
 
 def test_history_plot_keeps_steps_that_count_through():
     rows = [{"stage": s, "step": t, "train_loss": 1.0} for s, t in [(0, 0), (0, 10), (1, 20)]]
-    assert list(history_plot(History(tuple(rows))).axes[0].lines[0].get_xdata()) == [0, 10, 20]
+    first, second = lines_of(history_plot(History(tuple(rows))), "train")
+    assert [*first.get_xdata(), *second.get_xdata()] == [0, 10, 20]
+
+
+def test_history_plot_cuts_off_what_runs_away_after_the_best():
+    held_out = [3.0, 2.0, 1.0, 40.0, 900.0]
+    train = [3.0, 1.5, 0.5, -60.0, -700.0]
+    rows = [
+        {"step": float(i), "train_loss": t, "held_out_loss": h}
+        for i, (t, h) in enumerate(zip(train, held_out, strict=True))
+    ]
+    low, high = history_plot(History(tuple(rows))).axes[0].get_ylim()
+    assert -1 < low < 0.5
+    assert 3 < high < 4
+    low, high = history_plot(History(tuple(rows[:3]))).axes[0].get_ylim()
+    assert low < 0.5
+    assert high > 3
+
+
+def test_history_plot_names_the_candidates_of_a_stack(tmp_path):
+    rows = [
+        {"candidate": c, "stage": 0.0, "step": step, "train_loss": 1.0}
+        for c in (0.0, 1.0, 2.0)
+        for step in (0.0, 5.0)
+    ]
+    rows.insert(0, {"candidate": 0.0, "inflation": 1.0})  # no loss
+    history = History(tuple(rows))
+    fit = SimpleNamespace(history=history, strategy=Stack(candidates=(Bridge(), SingleLevel())))
+    named = history_plot(fit)
+    assert [t.get_text() for t in named.axes[0].texts] == ["Bridge", "SingleLevel", "candidate 2"]
+    assert [line.get_xdata()[0] for line in lines_of(named, "train")] == [0, 5, 10]
+    assert history_plot(history).axes[0].texts[0].get_text() == "candidate 0"
+    png(named, tmp_path)
+
+
+def test_history_plot_of_losses_that_are_no_numbers(tmp_path):
+    rows = ({"step": 0.0, "train_loss": np.nan}, {"step": 1.0, "train_loss": np.inf})
+    png(history_plot(History(rows)), tmp_path)
 
 
 GOOD = {"a": np.zeros((4, 2))}

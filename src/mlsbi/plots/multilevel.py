@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mlsbi._checks import check_type
 from mlsbi._corner import line_style
@@ -86,12 +86,23 @@ def _draw_variances(ax: Axes, losses: MultilevelLosses) -> None:
     ax.plot(levels, _drawable(own), marker="o", label="of the loss", **line_style(0))
     if len(levels) > 1:
         ax.plot(
-            levels[1:], _drawable(difference[1:]), marker="s", label="of its difference over pairs",
+            levels[1:], _drawable(difference[1:]), marker="s", label="of pairs' difference",
             **line_style(1),
         )  # fmt: skip
     if np.isfinite(_drawable(own)).any():
         ax.set_yscale("log")
+        _plain_ticks(ax)
     ax.set_ylabel("variance (nats$^2$)")
+
+
+def _plain_ticks(ax: Axes) -> None:
+    """Numbers rather than powers of ten, for less than two decades."""
+    low, high = ax.get_ylim()
+    if high < 100 * low:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set_ylim(low / 1.3, high * 1.3)
 
 
 def _drawable(values: Any) -> Any:

@@ -64,8 +64,10 @@ def predictive_plot(
         ax = one_axes(ax, size=(4.8, 3.4))
         _draw_curve(ax, quantiles, observed, flagged, clip=not raw)
         ax.set(xlabel="number of the output", ylabel=what)
+    entries = len(ax.get_legend_handles_labels()[0])
     ax.legend(
-        frameon=False, fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1),
+        frameon=False, fontsize="small", ncols=3 if entries == 3 else 2,
+        loc="lower center", bbox_to_anchor=(0.5, 1),
         title=f"{found.source} ({found.effective:.3g} count)", title_fontsize="small",
     )  # fmt: skip
     return figure_of(ax)
