@@ -50,7 +50,7 @@ def main(folder: Path) -> None:
     hierarchy = mlsbi.Hierarchy(prior, levels, noise=noise)
     data = mlsbi.simulate(hierarchy, [1000, 30], seed=0)
     theta_o = torch.tensor([[1.0, 1.2]])
-    x_o = growth(128)(theta_o, noise(1, torch.Generator().manual_seed(1)))[0]
+    x_o = growth(128)(theta_o, noise(1, torch.Generator().manual_seed(2)))[0]
 
     low = mlsbi.fit_posterior(data, strategy=mlsbi.SingleLevel(level=0), seed=1)
     fit = mlsbi.fit_posterior(data, seed=1)
