@@ -13,13 +13,11 @@ from matplotlib.figure import Figure
 import mlsbi
 from mlsbi.calibration import Calibration
 from mlsbi.checking.finding import Finding
-from mlsbi.history import History
 from mlsbi.reporting import report
 from mlsbi.reporting.draws import draws_at
 from mlsbi.reporting.markup import number, plain, rich, table, tag, trimmed
 from mlsbi.reporting.pictures import dark_colours, svg_of
 from mlsbi.reporting.reproduce import call_text, data_fingerprint
-from mlsbi.reporting.training import _limits
 from mlsbi.reporting.words import duration
 from page_reader import read_page
 from tiny import linear_data, tiny
@@ -103,10 +101,10 @@ def test_headings_go_down_one_by_one(full):
 def test_pictures_and_tables_say_what_they_are(full):
     page = read_page(full)
     pictures = [a for name, a in page.elements if name == "svg"]
-    assert len(pictures) == 2
+    assert len(pictures) == 3
     assert all(a["role"] == "img" and len(a["aria-label"]) > 40 for a in pictures)
     count = {n: sum(name == n for name, _ in page.elements) for n in ("figure", "figcaption")}
-    assert count == {"figure": 2, "figcaption": 2}
+    assert count == {"figure": 3, "figcaption": 3}
     assert len(page.tables) == sum(name == "table" for name, _ in page.elements)
     heads = [a for name, a in page.elements if name == "th"]
     assert heads
@@ -272,6 +270,25 @@ def test_warnings_come_first(fit, found, tmp_path):
     assert "There is a warning below." in text
 
 
+def test_an_observation_far_away_is_warned_of(fit, data, tmp_path):
+    options = {
+        "data": data,
+        "num_draws": 200,
+        "overlay": False,
+        "outputs": ["left", "mid", "right"],
+    }
+    near = read_page(report(fit, tmp_path / "near.html", x_o=X_O, **options).read_text("utf-8"))
+    assert "Nothing speaks against it" in near.text
+    far_x = X_O + torch.tensor([0.0, 12.0, 0.0])
+    far = read_page(report(fit, tmp_path / "far.html", x_o=far_x, **options).read_text("utf-8"))
+    assert [text for _, text in far.headings][2] == "Warnings"
+    assert far.text.count("Nothing speaks against it") == 0
+    assert "at the top of this page" in far.text
+    rows = far.tables["x_o, output by output"]
+    assert [row[0] for row in rows[1:]] == ["left", "mid", "right"]
+    assert float(rows[2][1]) == pytest.approx(11.9, abs=0.06)
+
+
 def test_a_check_of_another_fit_is_refused(likelihood, found, tmp_path):
     with pytest.raises(ValueError, match="check must be of this fit, a likelihood fit"):
         report(likelihood, tmp_path / "r.html", check=found)
@@ -385,18 +402,6 @@ def contrast(first, second):
 
     low, high = sorted([luminance(first), luminance(second)])
     return (high + 0.05) / (low + 0.05)
-
-
-def test_losses_far_above_the_others_do_not_squeeze_them():
-    calm = tuple({"step": i, "held_out_loss": 3 - i / 10} for i in range(20))
-    assert _limits(History(calm)) is None
-    low, high = _limits(History((*calm, {"step": 20, "held_out_loss": 200.0})))
-    assert low < 1.1
-    assert 3 < high < 6
-    # what is learned from may fall for ever
-    fallen = tuple(row | {"train_loss": -50.0 * row["step"]} for row in calm)
-    low, high = _limits(History(fallen))
-    assert -5 < low < 1.1
 
 
 # --- wrong arguments ---------------------------------------------------------------------------

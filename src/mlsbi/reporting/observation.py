@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mlsbi._table import Table
-from mlsbi.reporting.markup import Markup, Section, join, rich, table, tag
+from mlsbi.reporting.markup import Markup, Section, fixed, join, rich, table, tag
 from mlsbi.reporting.pictures import figure
 from mlsbi.reporting.subject import Subject
 from mlsbi.reporting.words import sentence
@@ -31,12 +31,13 @@ def observation_section(subject: Subject, found: Any) -> Section | None:
         return Section("observation", "The observation", tag("p", text))
     findings = list(found.findings)
     if findings:
-        parts = [tag("ul", *[finding_item(f) for f in findings], class_="findings")]
+        above = tag("a", "at the top of this page", href="#warnings")
+        parts = [tag("p", "What is odd about it stands ", above, ".")]
     else:
         text = "Nothing speaks against it: it lies where the simulators' outputs lie."
         parts = [tag("p", text)]
     parts += [tag("p", sentence(text), class_="note") for text in found.basis]
-    parts += [*_outputs(subject, found.outputs), *_predictive(subject, found)]
+    parts += [*_predictive(subject, found), *_outputs(subject, found.outputs)]
     return Section("observation", "The observation", join(parts))
 
 
@@ -46,11 +47,17 @@ def _outputs(subject: Subject, rows: Table) -> list[Markup]:
         return []
     columns = rows.columns
     words = [i for i, c in enumerate(columns) if any(isinstance(v, str) for v in rows.column(c))]
-    cells = [[row.get(column) for column in columns] for row in rows]
+    cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
     if subject.outputs and len(subject.outputs) == len(rows):
         cells = [[name, *row[1:]] for name, row in zip(subject.outputs, cells, strict=True)]
     caption = rows.title or "The observation among the runs, output by output"
     return [table(columns, cells, caption=caption, words=words or [0], notes=list(rows.notes))]
+
+
+def _cell(column: str, value: object) -> object:
+    """Distances with two decimals; values as they are."""
+    away = column in {"sd away", "given others"}
+    return fixed(value) if away and isinstance(value, float) else value
 
 
 def _predictive(subject: Subject, found: Any) -> list[Markup]:

@@ -61,7 +61,8 @@ def _headline(subject: Subject, findings: Sequence[Any]) -> _Headline:
         text = rich("The training gave up; what follows should not be used as it is.")
         return _Headline("▲", "alarm", rich("Verdict: the training failed"), text)
     if check is None or not check.verdicts:
-        text = rich("Whether the widths of this fit can be believed has not been looked at.")
+        said = "Whether the widths of this fit can be believed has not been looked at."
+        text = rich(said + _warned(findings))
         return _Headline("○", "unknown", rich("Verdict: not checked"), text)
     return _of_check(check, findings)
 
@@ -74,13 +75,20 @@ def _of_check(check: Any, findings: Sequence[Any]) -> _Headline:
     title = ["Verdict: ", worst.value, *([] if everyone else [" in ", listed(names)])]
     told = of[-1] if len(check.labels) == 1 else max(of, key=lambda v: v.more or 0)
     text = [rich(_sentence(told))]
-    warnings = sum(f.severity == "warning" for f in findings)
-    if warnings:
-        count = "is a warning" if warnings == 1 else f"are {warnings} warnings"
-        text.append(rich(f" There {count} below."))
+    warned = _warned(findings)
+    text.append(rich(warned))
     kinds = {State.CALIBRATED: "fine", State.UNDECIDED: "unknown"}
-    kind = "alarm" if warnings and worst is State.CALIBRATED else kinds.get(worst, "alarm")
-    return _Headline(_MARKS[worst], kind, join(title), join(text))
+    if warned and worst is State.CALIBRATED:
+        return _Headline("!", "alarm", join(title), join(text))
+    return _Headline(_MARKS[worst], kinds.get(worst, "alarm"), join(title), join(text))
+
+
+def _warned(findings: Sequence[Any]) -> str:
+    warnings = sum(f.severity == "warning" for f in findings)
+    if not warnings:
+        return ""
+    count = "is a warning" if warnings == 1 else f"are {warnings} warnings"
+    return f" There {count} below."
 
 
 def _sentence(verdict: Any) -> str:

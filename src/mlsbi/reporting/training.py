@@ -10,6 +10,7 @@ from mlsbi.history import History
 from mlsbi.reporting.markup import Markup, Section, join, number, table, tag
 from mlsbi.reporting.pictures import figure
 from mlsbi.reporting.subject import Subject
+from mlsbi.results import Fit
 
 __all__ = ["training_section"]
 
@@ -24,13 +25,12 @@ _HEADS = {
     "cost_share": "share of the cost",
     "check": "sum check",
 }
-_BULK = 0.9  # share of the losses that the picture has room for in any case
 _PERCENT = {"var_share", "cost_share"}
 
 
 def training_section(subject: Subject) -> Section | None:
     """The multilevel table and the curves; None where the fit has neither."""
-    parts = [*_multilevel(subject), *_curves(subject.fit.history)]
+    parts = [*_multilevel(subject), *_curves(subject.fit)]
     return Section("training", "The training", join(parts)) if parts else None
 
 
@@ -67,45 +67,22 @@ def _cell(column: str, value: object) -> object:
     return str(value) if column == "level" else value
 
 
-def _curves(history: History) -> list[Markup]:
-    if len(history) == 0:
+def _curves(fit: Fit) -> list[Markup]:
+    history = fit.history
+    if not any(name.endswith("_loss") for name in history.columns):
         return []
-
-    top = _limits(history)
 
     def draw() -> Figure:
         from mlsbi.plots import history_plot
 
-        made = history_plot(history)
-        if top is not None:
-            made.axes[0].set_ylim(*top)
-        return made
+        return history_plot(fit)
 
     caption = (
         "Losses of the training: on the runs that it learned from, and on those held out. The "
-        "weights with the lowest held-out loss are kept. Thin lines mark where a stage begins."
-        + ("" if top is None else " Losses far from the others are cut off.")
+        "weights with the lowest held-out loss are kept; what runs away after that is cut off. "
+        "Thin lines mark where a stage begins."
     )
     return [figure(draw, name="history-plot", alt=_alt(history), caption=caption)]
-
-
-def _limits(history: History) -> tuple[float, float] | None:
-    """Ends of the axis where some losses are far from all others; None where none are.
-
-    The held-out loss counts, where there is one: that of the runs learned from may fall for ever.
-    """
-    names = [name for name in history.columns if name.endswith("_loss")]
-    values = [v for name in names for v in history[name] if math.isfinite(v)]
-    each = (row.get("held_out_loss", row.get("train_loss", math.nan)) for row in history)
-    told = sorted(v for v in each if math.isfinite(v))
-    if not told:
-        return None
-    low, high = told[0], told[int(_BULK * (len(told) - 1))]
-    span = high - low
-    lowest, highest = low - span, high + span
-    if span <= 0 or (min(values) >= lowest and max(values) <= highest):
-        return None
-    return max(lowest, min(values) - 0.1 * span), min(highest, max(values) + 0.1 * span)
 
 
 def _alt(history: History) -> str:

@@ -139,8 +139,8 @@ def _observed(subject: Subject) -> Any:
 
 def _sections(subject: Subject, observed: Any, description: str | None) -> list[Section]:
     findings = [] if subject.check is None else list(subject.check.findings)
-    known = {f.code for f in findings}
-    findings += [] if observed is None else [f for f in observed.findings if f.code not in known]
+    known = {f.text for f in findings}
+    findings += [] if observed is None else [f for f in observed.findings if f.text not in known]
     made = (
         summary_section(subject, findings),
         warnings_section(findings),
