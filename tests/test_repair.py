@@ -256,6 +256,16 @@ def test_an_over_confident_fit_is_widened_to_the_right_width(kind):
     assert (made.status, made.history, made.seed) == (fit.status, fit.history, fit.seed)
 
 
+def test_a_fit_with_scales_of_its_own_has_them_multiplied():
+    fit = gaussian_fit()
+    narrow = replace(fit, estimator=fit.estimator.with_scale(torch.tensor([0.4, 0.6])))
+    made = calibrate(narrow, check(narrow, *runs(200), num_draws=100))
+    factor = made.calibration.factor
+    assert 1.6 < factor < 2.6
+    expected = factor * torch.tensor([0.4, 0.6], dtype=torch.float32).double()
+    torch.testing.assert_close(made.estimator.scale, expected)
+
+
 def _given(kind: str) -> dict[str, Tensor]:
     return {"x": torch.zeros(D)} if kind == "posterior" else {"theta": torch.zeros(D)}
 
