@@ -45,7 +45,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 _FEWEST_CONFORMAL = 10
 _BUDGETS = ("1000,10", "1000,30", "1000,100")
-_STEPS = 300  # of a training that nothing stops
+_STEPS = 100  # of a training that nothing stops
 
 
 def strategy_of(name: str) -> Strategy | None:
@@ -71,7 +71,8 @@ def repaired(cell: Cell) -> list[Outcome]:
     began = time.perf_counter()
     fit = fit_posterior(data, strategy=strategy, seed=derive_seed(cell.seed, "bench", "fit"))
     seconds = time.perf_counter() - began
-    made = [Outcome(cell, scored(fit, theta, x, seed=cell.seed), seconds)]
+    status = {"status_ok": fit.status.ok}
+    made = [Outcome(cell, scored(fit, theta, x, seed=cell.seed) | status, seconds)]
     judged = check(fit, data, against=None, seed=cell.seed)
     for name, options in METHODS.items():
         if name == "conformal" and judged.n < _FEWEST_CONFORMAL:

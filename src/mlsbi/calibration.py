@@ -23,7 +23,8 @@ class Calibration:
         evidence: Figures: `found`, the factor that the runs ask for (it is not used where it is
             below one and the fit was not to be narrowed); of the runs, each with a factor found
             without its fold, `nlpd_before`, `nlpd_after`, `gain` in nats a run and its standard
-            error `gain_error`, `coverage_error_before` and `coverage_error_after`.
+            error `gain_error`, `coverage_error_before` and `coverage_error_after`: of what the fit
+            is a density of, and of its highest-density regions in the network's units.
         seed: Of the calibration.
     """
 
