@@ -18,24 +18,22 @@ narrow as the prior; the log evidence is then within 0.03 to 0.06 (its standard 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mlsbi._random import make_generator
+from mlsbi.checking._kernels import ENOUGH, WIDTHS, Kernels, effective_size
 from mlsbi.estimators.transforms import Support
 from mlsbi.prior import Prior
 
 __all__ = ["Weighted", "weighted_posterior"]
 
 _ROUNDS = 30
-_CENTRES = 25  # kernels for each parameter, at least 100 together
-_ENOUGH = 50.0  # effective size below which a round's weights are tempered
 _FEWEST = 200  # proposals of a round
 _PRIOR_SHARE = 0.1
-_DEGREES = 5.0  # of freedom, of the kernels
 _SUPPORT_DRAWS = 1000
 
 
@@ -76,17 +74,30 @@ def weighted_posterior(fit: Any, x: Tensor, n: int, *, seed: int) -> Weighted:
     rounds: list[_Round] = []
     active = torch.arange(len(x))
     total = torch.zeros(len(x), dtype=torch.float64)
-    proposal: _Kernels | None = None
+    proposal: Kernels | None = None
     for _ in range(_ROUNDS):
         made = _propose(fit, x, active, max(n, _FEWEST), proposal, space, generator)
+        if proposal is None:
+            _check_possible(made)
         rounds.append(made)
         total[active] += _trusted(made.effective())
         todo = total[active] < n / 2
         active = active[todo]
         if len(active) == 0:
             break
-        proposal = _Kernels.around(made.rows(todo), generator)
+        before = None if proposal is None else proposal.rows(todo)
+        kept = made.rows(todo)
+        proposal = Kernels.around(kept.z, kept.log_weight, kept.came_from, before, generator)
     return _resampled(rounds, len(x), n, generator)
+
+
+def _check_possible(first: _Round) -> None:
+    none = (first.log_weight == -torch.inf).all(1).nonzero().flatten()
+    if len(none):
+        raise ValueError(
+            f"x must be something that the fit can produce: at row {int(none[0])} the likelihood "
+            "is zero or no number at every draw of the prior. Look at fit.status and at that row."
+        )
 
 
 class _Space:
@@ -118,37 +129,30 @@ class _Space:
 
 @dataclass(frozen=True, eq=False)
 class _Round:
-    """m proposals at each of the x's `which`: coordinates, theta, log joint, log weight."""
+    """m proposals at each of the x's `which`: coordinates, theta, log joint, log weight.
+
+    `came_from` `(b, m, 3)`: how likely each came from the kernels of each width.
+    """
 
     which: Tensor
     z: Tensor
     theta: Tensor
     log_joint: Tensor
     log_weight: Tensor
+    came_from: Tensor
 
     def effective(self) -> Tensor:
         """Effective sample sizes, `(b,)`; zero where no proposal has weight."""
-        return _effective(self.log_weight)
+        return effective_size(self.log_weight)
 
     def rows(self, mask: Tensor) -> _Round:
         """Some of the x's."""
-        return _Round(
-            self.which[mask],
-            self.z[mask],
-            self.theta[mask],
-            self.log_joint[mask],
-            self.log_weight[mask],
-        )
-
-
-def _effective(log_weight: Tensor) -> Tensor:
-    size = (2 * log_weight.logsumexp(-1) - (2 * log_weight).logsumexp(-1)).exp()
-    return size.nan_to_num(0.0)
+        return _Round(**{f.name: getattr(self, f.name)[mask] for f in fields(self)})
 
 
 def _trusted(effective: Tensor) -> Tensor:
     """Zero for rounds whose few weights are no estimate, however the few add up."""
-    return torch.where(effective >= _ENOUGH, effective, 0.0)
+    return torch.where(effective >= ENOUGH, effective, 0.0)
 
 
 def _propose(
@@ -156,7 +160,7 @@ def _propose(
     x: Tensor,
     which: Tensor,
     n: int,
-    kernels: _Kernels | None,
+    kernels: Kernels | None,
     space: _Space,
     generator: torch.Generator,
 ) -> _Round:
@@ -173,83 +177,15 @@ def _propose(
     log_likelihood = log_likelihood.reshape(b, n).nan_to_num(nan=-torch.inf, posinf=-torch.inf)
     if kernels is None:
         log_weight = log_likelihood
+        came_from = torch.zeros(b, n, len(WIDTHS), dtype=torch.float64)
     else:
+        by_width = kernels.log_prob(z)
+        log_kernels = by_width.logsumexp(-1)
         share = from_prior / n
-        log_q = torch.logaddexp(
-            log_prior_z + math.log(share), kernels.log_prob(z) + math.log1p(-share)
-        )
+        log_q = torch.logaddexp(log_prior_z + math.log(share), log_kernels + math.log1p(-share))
         log_weight = log_prior_z + log_likelihood - log_q
-    return _Round(which, z, theta, log_prior + log_likelihood, log_weight)
-
-
-@dataclass(frozen=True, eq=False)
-class _Kernels:
-    """Equal mixtures of t kernels of one shape, for each of b x's.
-
-    `centres` `(b, k, d)`, `factor` `(b, d, d)` the Cholesky factor of the kernels' scale matrix.
-    """
-
-    centres: Tensor
-    factor: Tensor
-
-    @staticmethod
-    def around(points: _Round, generator: torch.Generator) -> _Kernels:
-        """Kernels around what a round found, by Silverman's rule for their width."""
-        d = points.z.shape[-1]
-        weight = _tempered(points.log_weight, size=max(_ENOUGH, 10.0 * d))
-        mean = (weight[..., None] * points.z).sum(1, keepdim=True)
-        off = points.z - mean
-        covariance = torch.einsum("bn,bni,bnj->bij", weight, off, off)
-        centres = max(100, _CENTRES * d)
-        width = (4 / (centres * (d + 2))) ** (1 / (d + 4))
-        scale = covariance.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
-        ridge = 1e-6 * scale[:, None, None] * torch.eye(d, dtype=torch.float64)
-        factor = width * torch.linalg.cholesky(covariance + ridge)
-        chosen = torch.multinomial(weight, centres, replacement=True, generator=generator)
-        return _Kernels(points.z.gather(1, chosen[..., None].expand(-1, -1, d)), factor)
-
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draws, `(b, n, d)`."""
-        b, k, d = self.centres.shape
-        chosen = torch.randint(k, (b, n), generator=generator)
-        normal = torch.randn(b, n, d, generator=generator, dtype=torch.float64)
-        # a chi-square with an odd number of degrees: a sum of squares is as good as any sampler
-        squares = torch.randn(b, n, int(_DEGREES), generator=generator, dtype=torch.float64)
-        t = normal / (squares.square().sum(-1, keepdim=True) / _DEGREES).sqrt()
-        centres = self.centres.gather(1, chosen[..., None].expand(-1, -1, d))
-        return centres + torch.einsum("bij,bnj->bni", self.factor, t)
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Log density, `(b, n)`, of z `(b, n, d)`."""
-        d = z.shape[-1]
-        white = [
-            torch.linalg.solve_triangular(self.factor, v.mT, upper=False).mT
-            for v in (z, self.centres)
-        ]
-        squared = torch.cdist(white[0], white[1]).square()
-        log_t = -0.5 * (_DEGREES + d) * torch.log1p(squared / _DEGREES)
-        constant = (
-            math.lgamma((_DEGREES + d) / 2)
-            - math.lgamma(_DEGREES / 2)
-            - 0.5 * d * math.log(_DEGREES * math.pi)
-        )
-        log_volume = self.factor.diagonal(dim1=1, dim2=2).log().sum(-1)
-        return log_t.logsumexp(-1) - math.log(white[1].shape[1]) + constant - log_volume[:, None]
-
-
-def _tempered(log_weight: Tensor, *, size: float) -> Tensor:
-    """Normalised weights, `(b, n)`, to the power in (0, 1] that leaves an effective size."""
-    finite = torch.where(log_weight > -torch.inf, log_weight, torch.nan)
-    worst = finite.nan_to_num(torch.inf).amin(1, keepdim=True)
-    log_weight = torch.where(log_weight > -torch.inf, log_weight, worst - 1e3)
-    low = torch.zeros(len(log_weight), 1, dtype=torch.float64)
-    high = torch.ones_like(low)
-    done = (_effective(log_weight) >= size)[:, None]
-    for _ in range(40):
-        middle = (low + high) / 2
-        enough = (_effective(middle * log_weight) >= size)[:, None]
-        low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
-    return (torch.where(done, 1.0, low) * log_weight).softmax(1)
+        came_from = by_width.softmax(-1)
+    return _Round(which, z, theta, log_prior + log_likelihood, log_weight, came_from)
 
 
 def _resampled(rounds: list[_Round], b: int, n: int, generator: torch.Generator) -> Weighted:
@@ -270,12 +206,7 @@ def _resample_one(
     """Draws (systematic resampling), log joint densities, log evidence and effective size."""
     places = [(r, (r.which == i).nonzero().flatten()) for r in rounds]
     here = [(r, int(place[0])) for r, place in places if len(place)]
-    sizes = torch.stack([_effective(r.log_weight[j]) for r, j in here])
-    if not bool((sizes > 0).any()):
-        raise ValueError(
-            f"x must be something that the fit can produce: at row {i} the likelihood is zero or "
-            "no number at every draw of the prior. Look at fit.status and at that row."
-        )
+    sizes = torch.stack([effective_size(r.log_weight[j]) for r, j in here])
     trust = _trusted(sizes)
     if not bool((trust > 0).any()):  # no round is good: the best, and its size says what it is
         trust = torch.where(sizes == sizes.max(), sizes, 0.0)
