@@ -65,7 +65,7 @@ def about_seen(seen: Seen, names: Sequence[str], *, top: int) -> list[Finding]:
         found.append(
             Finding(
                 "observation-of-level",
-                "warning",
+                "note",
                 f"x_o does look like a run of {levels}.",
                 f"If it was simulated, use level {top}: the fit is of that one.",
                 {"level": float(seen.like[-1])},

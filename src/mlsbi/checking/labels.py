@@ -23,7 +23,7 @@ from mlsbi.data import MultilevelData
 __all__ = ["check_labels", "check_level_of"]
 
 _ALPHA = 0.01  # of a false alarm, for all levels together
-_FITS = 0.01  # p-value from which runs count as of a law
+_FITS = 0.003  # p-value from which runs count as of a law, where another one is excluded
 _MOST = 4000  # runs of a level that are looked at
 
 _DATA = "Use MultilevelData.from_arrays(...)."
