@@ -13,6 +13,7 @@ import mlsbi
 from mlsbi._compare import Match
 from mlsbi._demo_report import saving
 from mlsbi.demo import camels_problem, ou_problem, run_demo
+from page_reader import read_page
 from quick import rough_processes
 
 
@@ -50,6 +51,13 @@ def test_ou_from_simulation_to_files(tmp_path):
         assert str(path) in text
     assert mlsbi.load_fit(result.files["fit"]).n == (30, 6)
     assert "mlsbi bench ou" in text
+    assert "Checked on 500 held-out runs" in text
+    page = read_page(result.files["report"].read_text(encoding="utf-8"))
+    assert page.headings[0][1].startswith("Ornstein-Uhlenbeck")
+    assert [row[0] for row in page.tables["Verdict by parameter"]][2:] == ["γ", "μ", "σ"]
+    assert (
+        "level 1 alone" in page.tables["Posteriors beside each other: mean ± standard deviation"][0]
+    )
 
 
 @pytest.mark.data
@@ -61,6 +69,11 @@ def test_camels_tests_on_the_runs_that_nobody_used(tmp_path, data_folder):
     assert result.lines[0].cost is None
     assert len(result.lines) == 3
     assert (tmp_path / "posterior.png").stat().st_size > 5_000
+    page = read_page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page.headings[0] == (
+        1,
+        "CAMELS: σ8 from the matter power spectrum of a hydrodynamic simulation",
+    )
 
 
 @pytest.mark.parametrize(
