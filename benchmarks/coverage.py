@@ -38,6 +38,7 @@ from mlsbi.metrics import Coverage, expected_coverage, nlpd
 from mlsbi.tasks import Task
 
 TASKS = ("ou", "g-and-k-npe", "camels-sigma8", "camels-2", "g-and-k-nle", "toggle")
+_FAR = 1e30
 _FRESH = 2000  # runs of the highest level that a likelihood fit is checked on
 _CURVE = "coverage_at_"
 _FEW, _TARGETS = 50, (0.06, 0.03)  # with fewer runs of level L than that, and with as many
@@ -58,12 +59,12 @@ class LikelihoodAsPosterior:
     def sample_batched(self, n: int, *, x: Tensor, seed: int) -> Tensor:
         """Draws of x at each theta, `(n, b, D)`; the argument that is called x is theta."""
         draws: Tensor = self.fit.sample_batched(n, theta=x, seed=seed)
-        return draws.flatten(2)
+        return draws.flatten(2).clamp(-_FAR, _FAR)  # one that overflowed is far away
 
     def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
         """Log density of x, here called theta, at theta, here called x."""
         value: Tensor = self.fit.log_prob(x, theta.reshape(-1, *self.fit.event_shape))
-        return value
+        return value.nan_to_num(nan=-torch.inf)
 
 
 def posterior_score(fit: Any, theta: Tensor, x: Tensor, *, seed: int) -> Scored:
