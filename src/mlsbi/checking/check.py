@@ -275,5 +275,11 @@ def _finished(
 def _observed(asked: Asked, data: MultilevelData | None) -> ObservationCheck | None:
     if asked.x_o is None:
         return None
-    draws, seed = asked.num_draws, asked.seed
-    return check_observation(asked.fit, asked.x_o, data=data, num_draws=draws, seed=seed)
+    return check_observation(
+        asked.fit,
+        asked.x_o,
+        data=data,
+        num_draws=asked.num_draws,
+        labels=asked.labels,
+        seed=asked.seed,
+    )
