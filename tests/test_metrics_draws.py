@@ -123,6 +123,14 @@ def test_marginal_regions_of_a_density_at_its_bound() -> None:
     assert float((unbounded - exact)[near].abs().mean()) > 0.1  # the kernels leak over the bound
 
 
+@pytest.mark.parametrize("law", [normal, uniform])
+def test_draws_that_were_resampled_do_not_count_for_themselves(law: Any) -> None:
+    theta, distinct = law(3000, 1, seed=1), law(100, 3000, 1, seed=2)
+    draws = distinct.repeat(3, 1, 1)
+    ranks = marginal_hpd_ranks(theta, draws, seed=0)
+    assert float(ranks.mean()) == pytest.approx(0.5, abs=4 * (12 * 3000) ** -0.5)
+
+
 def test_the_valley_between_two_modes_is_outside_their_region() -> None:
     draws = bimodal(1000, 2, 1, seed=2)
     valley, mode = marginal_hpd_ranks([[1.5], [0.0]], draws, seed=0).flatten()

@@ -5,7 +5,8 @@ on a grid, reflected at the ends of the grid, which the support's bounds cut off
 counts as one draw more in the estimate. All n + 1 values are then treated alike, and the rank of
 the true one is uniform under a calibrated posterior whatever the estimate is worth: full conformal
 prediction (Vovk, Gammerman, Shafer 2005, section 2.2). A density estimated from the draws alone
-would be too high at the draws, by their own kernels, and the regions would look too small.
+would be too high at the draws, by their own kernels, and the regions would look too small. For the
+same reason the true value counts as often as draws do on average, where these were resampled.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ def _bound(bound: Any, d: int, *, name: str) -> Tensor:
 
 
 def _density(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Estimated density at each of the values, both `(c, m)`, up to a factor a row."""
+    """Estimated density at each of the values, both `(c, m)`, up to a factor a row.
+
+    The first value is the true one.
+    """
     width = _bandwidth(values)
     first = torch.maximum(values.amin(1) - _PAD * width, low)
     last = torch.minimum(values.amax(1) + _PAD * width, high)
@@ -78,10 +82,19 @@ def _density(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     left = place.long().clamp(max=_GRID - 2)
     right = place - left
     counts = torch.zeros(len(values), _GRID, dtype=torch.float64)
-    counts.scatter_add_(1, left, 1 - right)
-    counts.scatter_add_(1, left + 1, right)
+    weight = torch.ones_like(values)
+    weight[:, 0] = _copies(values[:, 1:])
+    counts.scatter_add_(1, left, weight * (1 - right))
+    counts.scatter_add_(1, left + 1, weight * right)
     smooth = _smoothed(counts, width / span)
     return smooth.gather(1, left) * (1 - right) + smooth.gather(1, left + 1) * right
+
+
+def _copies(draws: Tensor) -> Tensor:
+    """How often the value of a draw appears in its row `(c, m)`, on average, `(c,)`."""
+    ordered = draws.sort(1).values.contiguous()
+    last = torch.searchsorted(ordered, ordered, right=True)
+    return (last - torch.searchsorted(ordered, ordered)).double().mean(1)
 
 
 def _bandwidth(values: Tensor) -> Tensor:
