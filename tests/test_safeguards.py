@@ -17,6 +17,7 @@ from torch.distributions import MultivariateNormal
 from linear_gaussian import _A, _NOISE, D, Ladder, normal_prior
 from mlsbi import MDN, Bridge, MultilevelData, Training, fit_likelihood, fit_posterior
 from mlsbi.bridge import gp, ladder, step
+from mlsbi.bridge import width as noise_width
 from mlsbi.bridge.discrete import Lattice
 from mlsbi.bridge.synthetic import SyntheticRows
 from mlsbi.estimators.mdn import MixtureDensity
@@ -193,7 +194,7 @@ def test_two_outliers_in_sixty_pairs_do_not_widen_the_rest(
     options: dict[str, Any] = {"ensemble": 5, "estimator": MDN((16,), 3)}
     robust = divergence(fit(kind, spoilt, Bridge(draws="real"), **options), kind)
     # negative control: noise that is Gaussian, come what may
-    monkeypatch.setattr(step, "_FREEDOM", ())
+    monkeypatch.setattr(noise_width, "_FREEDOM", ())
     gaussian = divergence(fit(kind, spoilt, Bridge(draws="real"), **options), kind)
     assert robust < 0.6 * gaussian
     assert gaussian > 0.3
