@@ -111,9 +111,8 @@ def swapped_halves(data: MultilevelData) -> MultilevelData:
 def exchanged(task: Any, n: tuple[int, ...], seed: int) -> MultilevelData:
     """Data of the lowest and the highest level, one taken for the other."""
     hierarchy = task.hierarchy
-    levels = (hierarchy.levels[-1], hierarchy.levels[0])
-    plain = [replace(level, cost=None) for level in levels]
-    other = replace(hierarchy, levels=plain)
+    levels = [replace(hierarchy.levels[-1], cost=1.0), replace(hierarchy.levels[0], cost=10.0)]
+    other = mlsbi.Hierarchy(hierarchy.prior, levels, noise=hierarchy._noise)
     return mlsbi.simulate(other, (n[0], n[-1]), seed=seed)
 
 
