@@ -143,7 +143,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
     max_steps: _MaxSteps = None,
 ) -> None:
-    """Run the whole job, small: simulate, fit, check, plot. About a minute, no data needed."""
+    """Run the whole job, small: simulate, fit, check, report. About a minute, no data needed."""
     from mlsbi.demo import camels_problem, ou_problem, run_demo
 
     if out.exists() and not out.is_dir():
