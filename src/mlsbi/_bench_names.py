@@ -12,6 +12,7 @@ from typing import Any
 from mlsbi.estimators.sbi_builder import sbi_estimator_names
 from mlsbi.estimators.specs import NAMED
 from mlsbi.fit import fit_posterior
+from mlsbi.options import Training
 from mlsbi.strategies import (
     Bridge,
     Emulator,
@@ -34,6 +35,7 @@ from mlsbi.tasks import (
 )
 
 __all__ = [
+    "HIGH_ALONE",
     "TASKS",
     "BenchTask",
     "Budget",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 Budget = tuple[int, ...]
+HIGH_ALONE = "paper-high"  # the paper's NPE and NLE of the high level's runs
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ _BRIDGE: dict[str, dict[str, Any]] = {
     "emulated": {"draws": "emulated"},
 }
 _STRATEGIES = (
-    "single, multilevel, paper, transfer, pooled, emulator, bridge, stack or default; multilevel "
-    f"and paper with any of {', '.join('-' + name for name in _OPTIONS)}; bridge and stack with "
+    "single, multilevel, paper, paper-high, transfer, pooled, emulator, bridge, stack or default; "
+    f"multilevel and paper with any of {', '.join('-' + name for name in _OPTIONS)}; bridge and stack with "
     f"any of {', '.join('-' + name for name in _BRIDGE)}; paper with @EPOCHS"
 )
 
@@ -131,6 +134,8 @@ def make_strategy(name: str) -> Strategy | None:
     unknown = ValueError(f"strategy must be {_STRATEGIES}; got {name!r}.")
     stem, at, epochs = name.partition("@")
     base, *words = stem.split("-")
+    if stem == HIGH_ALONE and (epochs.isdecimal() or not at):
+        return SingleLevel(training=Training.paper(epochs=int(epochs or 2000)))
     if base in ("bridge", "stack") and all(word in _BRIDGE for word in words) and not at:
         return _bridged(base, words)
     plain: dict[str, Callable[[], Strategy] | None] = {"default": None}

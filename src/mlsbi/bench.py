@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from mlsbi._bench_names import (
+    HIGH_ALONE,
     TASKS,
     Budget,
     library_estimator,
@@ -158,7 +159,8 @@ def _own_runs(data: MultilevelData, cell: Cell) -> MultilevelData:
     """The runs that a cell's strategy may see: of one level alone for "single"."""
     if 0 in cell.budget:
         return level_alone(data, next(i for i, n in enumerate(cell.budget) if n))
-    return data.top() if cell.strategy == "single" else data
+    alone = cell.strategy == "single" or cell.strategy.startswith(HIGH_ALONE)
+    return data.top() if alone else data
 
 
 def run_cells(
