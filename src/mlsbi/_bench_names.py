@@ -101,8 +101,8 @@ _BRIDGE: dict[str, dict[str, Any]] = {
 }
 _STRATEGIES = (
     "single, multilevel, paper, paper-high, transfer, pooled, emulator, bridge, stack or default; "
-    f"multilevel and paper with any of {', '.join('-' + name for name in _OPTIONS)}; bridge and stack with "
-    f"any of {', '.join('-' + name for name in _BRIDGE)}; paper with @EPOCHS"
+    f"multilevel and paper with any of {', '.join('-' + name for name in _OPTIONS)}; bridge and "
+    f"stack with any of {', '.join('-' + name for name in _BRIDGE)}; paper with @EPOCHS"
 )
 
 
