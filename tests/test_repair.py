@@ -56,14 +56,19 @@ class Gaussian(ConditionalDensity):
         return self.slope * context + self.normal.scale * noise
 
     def centre(self, context: Tensor) -> Tensor:
-        return self.slope * context if self.centred else super().centre(context)
+        return self.slope * context
+
+    def moments(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.centred:
+            return super().moments(context)
+        return self.centre(context), self.normal.scale.expand_as(context)
 
 
 def gaussian_fit(width=1.0, *, kind: str = "posterior", centred: bool = True, d: int = D):
-    """Of theta ~ N(0, 1), x ~ N(theta, 1), so that theta | x ~ N(x / 2, 1 / 2), at some width."""
+    """Of theta ~ N(0, 1), x ~ N(theta, 0.1^2), so theta | x ~ N(0.99 x, 0.099^2), at some width."""
     widths = torch.as_tensor(width).float().expand(d)
     posterior = kind == "posterior"
-    slope, sd = (0.5, 0.5**0.5) if posterior else (1.0, 1.0)
+    slope, sd = (1 / 1.01, 0.1 / 1.01**0.5) if posterior else (1.0, 0.1)
     plain = [Standardise(torch.zeros(d), torch.ones(d), torch.zeros(d).bool()) for _ in range(2)]
     density = Gaussian(slope, sd, widths, centred=centred)
     return (PosteriorFit if posterior else LikelihoodFit)(
@@ -84,7 +89,7 @@ def gaussian_fit(width=1.0, *, kind: str = "posterior", centred: bool = True, d:
 def runs(n: int, *, seed: int = 1, d: int = D) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     theta = torch.randn(n, d, generator=generator)
-    return theta, theta + torch.randn(n, d, generator=generator)
+    return theta, theta + 0.1 * torch.randn(n, d, generator=generator)
 
 
 def gaussian_scores(n: int, factor: float, *, seed: int, d: int = D) -> tuple[Tensor, Tensor]:
@@ -204,7 +209,7 @@ def test_scores_under_wider_densities_are_those_of_wider_fits(kind):
     scores = score_runs(fit, theta, x, num_draws=50, seed=3)
     for column in (0, 8, 19):
         scale = FACTORS[column]
-        wider = replace(fit, estimator=fit.estimator.with_scale(scale))
+        wider = replace(fit, estimator=fit.estimator.with_widening(scale))
         own = score_runs(wider, theta, x, num_draws=50, seed=3)
         torch.testing.assert_close(
             scores.scaled_log_prob[:, column], own.log_prob, rtol=1e-4, atol=1e-4
@@ -220,7 +225,7 @@ def test_scores_of_a_trained_fit_are_those_of_wider_fits():
     theta, x = data.theta(0), data.x(0)
     found = score_runs(fit, theta, x, num_draws=20, seed=3).scaled_log_prob
     for column in (0, 8, 32):
-        wider = replace(fit, estimator=fit.estimator.with_scale(FACTORS[column]))
+        wider = replace(fit, estimator=fit.estimator.with_widening(FACTORS[column]))
         expected = wider.log_prob(theta, x).double()
         torch.testing.assert_close(found[:, column], expected, rtol=1e-4, atol=1e-4)
 
@@ -237,8 +242,8 @@ def test_an_over_confident_fit_is_widened_to_the_right_width(kind):
     error = (2 * n * D) ** -0.5
     assert math.log(made.calibration.factor / 2) == pytest.approx(0.0, abs=4.5 * error)
     expected = torch.tensor(made.calibration.scale, dtype=torch.float64)
-    assert torch.equal(made.estimator.scale, expected)
-    sd = (0.5 if kind == "posterior" else 1.0) ** 0.5
+    assert torch.equal(made.estimator.widening, expected)
+    sd = 0.1 / (1.01**0.5 if kind == "posterior" else 1.0)
     draws = made.sample(4000, seed=1, **_given(kind))
     torch.testing.assert_close(draws.std(0), torch.full((D,), sd), rtol=0.15, atol=0)
     # new runs: what was claimed comes true
@@ -256,14 +261,16 @@ def test_an_over_confident_fit_is_widened_to_the_right_width(kind):
     assert (made.status, made.history, made.seed) == (fit.status, fit.history, fit.seed)
 
 
-def test_a_fit_with_scales_of_its_own_has_them_multiplied():
+def test_a_fit_with_scales_of_its_own_keeps_them():
     fit = gaussian_fit()
-    narrow = replace(fit, estimator=fit.estimator.with_scale(torch.tensor([0.4, 0.6])))
+    scale = torch.tensor([0.4, 0.6])
+    narrow = replace(fit, estimator=fit.estimator.with_scale(scale))
     made = calibrate(narrow, check(narrow, *runs(200), num_draws=100))
-    factor = made.calibration.factor
-    assert 1.6 < factor < 2.6
-    expected = factor * torch.tensor([0.4, 0.6], dtype=torch.float32).double()
-    torch.testing.assert_close(made.estimator.scale, expected)
+    assert 1.6 < made.calibration.factor < 2.6
+    assert torch.equal(made.estimator.scale, scale.double())
+    draws = made.sample(4000, x=torch.zeros(D), seed=1)
+    expected = made.calibration.factor * scale * 0.1 / 1.01**0.5
+    torch.testing.assert_close(draws.std(0), expected, rtol=0.06, atol=0)
 
 
 def _given(kind: str) -> dict[str, Tensor]:
@@ -389,7 +396,7 @@ def test_too_few_runs_are_refused():
         calibrate(fit, few)
 
 
-def test_a_density_without_a_centre_is_refused():
+def test_a_density_of_unknown_width_is_refused():
     fit = gaussian_fit(0.5, centred=False)
     bare = check(fit, *runs(20), num_draws=40)
     assert bare.scores.scaled_hpd is None

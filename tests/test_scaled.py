@@ -47,13 +47,16 @@ def density_of(kind: str) -> ConditionalDensity:
     return build(kind, members=3)
 
 
+@pytest.mark.parametrize("how", ["scaled", "widened"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_scaled_density_integrates_to_one_and_its_samples_match_it(kind):
+def test_a_stretched_density_integrates_to_one_and_its_samples_match_it(kind, how):
     n = 4000
     weights = torch.tensor([0.5, 0.3, 0.2])
     whole = estimator(density_of(kind), weights=weights).with_scale(SCALES)
+    if how == "widened":  # from a width well below 1, and by another factor each
+        whole = whole.with_scale(0.5 * SCALES).with_widening(torch.tensor([3.0, 1.5]))
     context = rows(1, 1, 3, seed=2)[0]
-    z, cell = grid(2, points=160, reach=12.0)
+    z, cell = grid(2, points=120, reach=10.0)
     points = whole.value_transform.inverse(z)
     cell *= 9.0  # the transform's scale, 3, of two entries
     with torch.no_grad():
@@ -75,7 +78,9 @@ def test_a_scaled_density_integrates_to_one_and_its_samples_match_it(kind):
     error = found.std(0) / n**0.5
     assert ((found.mean(0) - expected).abs() <= 4.5 * error + 5e-3).all()
     # a control: draws of the density as it was are not draws of the scaled one
-    plain = whole.with_scale(1.0).sample(context.expand(n, 3), generator=generator)
+    plain = (
+        whole.with_scale(1.0).with_widening(1.0).sample(context.expand(n, 3), generator=generator)
+    )
     with torch.no_grad():
         off = figures(plain, whole.log_prob(plain, context.expand(n, 3)).double())
     assert not ((off.mean(0) - expected).abs() <= 4.5 * error + 5e-3).all()
@@ -107,6 +112,40 @@ def test_a_scaled_gaussian_is_the_gaussian_of_scaled_width_gradients_too():
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
 
+def test_a_widened_gaussian_loses_the_precision_that_data_brought():
+    density = build("gaussian", members=1)
+    with torch.no_grad():
+        density.skip.bias[:, 1 + 2 : 1 + 4] += torch.tensor([1.5, -2.0])  # widths below and above 1
+    whole = estimator(density)
+    context = rows(1, 6, 3, seed=5)[0]
+    _, sd = density.moments(whole.context_transform(context)[None])
+    assert (sd[..., 0] < 0.9).all()
+    assert (sd[..., 1] > 1.0).all()
+    for factor in (0.5, 1.0, 2.0, 1e3):
+        wider = whole.with_widening(factor)
+        draws = wider.sample(context.repeat(4000, 1), generator=_generator(), period=6)
+        found = (draws.reshape(4000, 6, 2) / 3).std(0)
+        brought = 1 / sd[0].square() - 1
+        expected = (1 + brought.clamp(min=0) / factor**2).rsqrt()
+        expected = torch.where(brought > 0, expected, sd[0])  # it knows less than before the data
+        torch.testing.assert_close(found, expected, rtol=0.06, atol=0)
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(1)
+
+
+def test_a_widening_is_kept_with_the_scales_and_either_is_set_alone():
+    whole = estimator(build("gaussian", members=2))
+    both = whole.with_scale(0.5).with_widening(2.0)
+    assert torch.equal(both.scale, torch.full((2,), 0.5).double())
+    assert torch.equal(both.widening, torch.full((2,), 2.0).double())
+    assert torch.equal(both.with_scale(1.0).widening, both.widening)
+    value, context = rows(1, 9, 2, seed=1)[0], rows(1, 9, 3, seed=2)[0]
+    back = both.with_scale(1.0).with_widening(1.0)
+    assert torch.equal(back.log_prob(value, context), whole.log_prob(value, context))
+
+
 class _NoCentre(ConditionalDensity):
     """A standard normal whose centre nobody may ask for."""
 
@@ -131,6 +170,8 @@ def test_a_scale_of_one_asks_for_no_centre_and_another_names_the_remedy():
         scaled.log_prob(value, context)
     with pytest.raises(ValueError, match="no centre"):
         scaled.sample(context, generator=torch.Generator().manual_seed(1))
+    with pytest.raises(ValueError, match="no known width"):
+        whole.with_widening(2.0).log_prob(value, context)
 
 
 def test_scales_are_set_not_multiplied_and_networks_are_shared():
@@ -155,9 +196,15 @@ def test_centres_are_functions_of_the_context_alone(kind):
     centre = density.centre(context)
     assert centre.shape == (3, 20, 2)
     torch.testing.assert_close(density.centre(context[:, 3:9]), centre[:, 3:9], atol=1e-5, rtol=0)
-    (gradient,) = torch.autograd.grad(centre.sum(), context)
-    assert gradient.isfinite().all()
-    assert (gradient != 0).any(-1).all()
+    again, spread = density.moments(context)
+    torch.testing.assert_close(again, centre, atol=1e-5, rtol=0)
+    part = density.moments(context[:, 3:9])[1]
+    torch.testing.assert_close(part, spread[:, 3:9], atol=1e-5, rtol=1e-4)
+    assert (spread > 0).all()
+    for figure in (centre, spread):
+        (gradient,) = torch.autograd.grad(figure.sum(), context, retain_graph=True)
+        assert gradient.isfinite().all()
+        assert (gradient != 0).any(-1).all()
 
 
 @pytest.mark.parametrize("name", [*sbi_estimator_names(), "maf", "nsf"])
@@ -173,6 +220,12 @@ def test_every_estimator_has_a_centre_in_the_middle_of_its_density(name, d):
         centre = density.centre(context)
         many = context.repeat(1, 60, 1)
         draws = density.sample(many, generator=generator).unflatten(1, (60, 5))
+        if name == "made":  # a mixture within a mixture, of which only the mean is known
+            with pytest.raises(NotImplementedError, match="no known width"):
+                density.moments(context)
+        else:
+            ratio = density.moments(context)[1] / draws.std(1)
+            assert 0.4 < float(ratio.min()) < float(ratio.max()) < 1.7  # tails beyond its points
     away = (centre - draws.mean(1)) / draws.std(1)
     assert away.abs().max() < 1.0
     assert centre.shape == (2, 5, d)
@@ -190,6 +243,7 @@ def test_a_flow_whose_inverse_has_no_gradient_says_so():
 def test_a_member_without_weight_moves_no_centre():
     density = build("mdn", members=3)
     whole = estimator(density, weights=torch.tensor([0.7, 0.0, 0.3])).with_scale(SCALES)
+    whole = whole.with_widening(2.0)
     value, context = rows(1, 30, 2, seed=15)[0], rows(1, 30, 3, seed=16)[0]
     expected = whole.log_prob(value, context)
     with torch.no_grad():
@@ -201,7 +255,7 @@ def test_a_member_without_weight_moves_no_centre():
 
 
 def test_draws_at_contexts_that_repeat_are_the_same_draws():
-    whole = estimator(build("nsf-small", members=2)).with_scale(SCALES)
+    whole = estimator(build("nsf-small", members=2)).with_scale(SCALES).with_widening(1.3)
     context = rows(1, 7, 3, seed=1)[0].repeat(11, 1)
     one, other = (
         whole.sample(context, generator=torch.Generator().manual_seed(1), period=period)
@@ -261,10 +315,12 @@ def test_a_scaled_fit_comes_back_from_disk_bit_for_bit(which, request, tmp_path)
     plain = request.getfixturevalue(which)
     d = plain.blueprint.value_dim
     scale = torch.linspace(0.7, 2.0, d, dtype=torch.float64)
-    fit = replace(plain, estimator=plain.estimator.with_scale(scale))
+    whole = plain.estimator.with_scale(scale).with_widening(1.5)
+    fit = replace(plain, estimator=whole)
     fit.save(tmp_path / "fit")
     loaded = load_fit(tmp_path / "fit")
     assert torch.equal(loaded.estimator.scale, scale)
+    assert torch.equal(loaded.estimator.widening, torch.full_like(scale, 1.5))
     theta, x = torch.zeros(4, 2), rows(1, 4, 3, seed=1)[0]
     assert torch.equal(loaded.log_prob(theta, x), fit.log_prob(theta, x))
     given = {"x": x[0]} if which == "posterior" else {"theta": theta[0]}
@@ -275,7 +331,7 @@ def test_fits_saved_before_there_were_scales_have_scales_of_one(posterior, tmp_p
     posterior.save(tmp_path / "fit")
     file = tmp_path / "fit" / "weights.safetensors"
     weights = load_file(file)
-    del weights["scale"]
+    del weights["scale"], weights["widening"]
     save_file(weights, file)
     loaded = load_fit(tmp_path / "fit")
     theta, x = torch.zeros(4, 2), rows(1, 4, 3, seed=1)[0]

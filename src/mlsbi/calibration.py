@@ -1,4 +1,4 @@
-"""What was done to a fit after it was made: its density scaled about its centre."""
+"""What was done to a fit after it was made: its density widened about its centre."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ class Calibration:
     """How a fit was widened or narrowed; `mlsbi.calibrate`.
 
     Attributes:
-        scale: Factors by which the density of the fit as it was trained has been widened about its
-            centre, one for each entry of what it is a density of, in the network's units.
+        scale: Factors w by which the density of the fit as it was trained has been widened, one for
+            each entry of what it is a density of: its width in the network's units where it is
+            narrow, and less the nearer it is to what is known beforehand
+            (`mlsbi.estimators.estimator`).
         method: How the factor was found.
         runs: Runs that it was found from.
         source: Where they come from: "cross-fitting" or "held-out runs".

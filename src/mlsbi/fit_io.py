@@ -221,7 +221,7 @@ def _describe(fit: Fit) -> dict[str, Any]:
 
 def _weighted(whole: Estimator, weights: Mapping[str, Tensor], folder: Path) -> Estimator:
     # Fits saved before there were weights of members, or scales, have equal ones, and ones.
-    given = {"log_weights": whole.log_weights, "scale": whole.scale, **weights}
+    given = {n: getattr(whole, n) for n in ("log_weights", "scale", "widening")} | dict(weights)
     try:
         whole.load_state_dict(given)
     except RuntimeError as error:

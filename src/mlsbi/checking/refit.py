@@ -132,9 +132,9 @@ def calibrated_like(calibration: Calibration, fit: Fitted) -> Fitted:
         fit: As it was trained.
     """
     estimator = fit.estimator
-    own = estimator.scale
+    own = estimator.widening
     scale = own * torch.tensor(calibration.scale, dtype=own.dtype, device=own.device)
-    return replace(fit, estimator=estimator.with_scale(scale), calibration=calibration)
+    return replace(fit, estimator=estimator.with_widening(scale), calibration=calibration)
 
 
 def check_data_of(fit: Fit, data: Any, *, levels: int | None, name: str = "data") -> None:

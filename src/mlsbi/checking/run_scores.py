@@ -38,8 +38,8 @@ class RunScores:
             q(x | theta) that holds x, `(n,)`; None of posterior fits.
         effective: Effective number of the posterior draws, `(n,)`; below 50, the scores of that
             run of a likelihood fit are not to be relied on.
-        scaled_log_prob: `log_prob` if the density were widened about its centre by each of the
-            factors `mlsbi.checking.scaled.FACTORS`, `(n, 33)`; None where it has no centre.
+        scaled_log_prob: `log_prob` if the density were widened by each of the factors
+            `mlsbi.checking.scaled.FACTORS`, `(n, 33)`; None where that cannot be done.
         scaled_hpd: The same of `hpd` in the network's units (of `predictive_hpd` of likelihood
             fits), `(n, 33)`.
     """

@@ -18,7 +18,8 @@ class ConditionalDensity(nn.Module, ABC):
     Python loop over members.
 
     A subclass supplies `log_prob` and `sample`, in the units that the transforms of
-    `mlsbi.estimators.transforms` produce (location near 0, scale near 1).
+    `mlsbi.estimators.transforms` produce (location near 0, scale near 1). If it also supplies
+    `centre` and `moments`, its fits can be calibrated.
     """
 
     members: int
@@ -64,6 +65,24 @@ class ConditionalDensity(nn.Module, ABC):
             NotImplementedError: The density knows no such point.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} has no centre, about which its density could be scaled. "
-            "Override centre(context)."
+            f"{type(self).__name__} has no centre, about which its density could be scaled"
+        )
+
+    def moments(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The centre, and how far the density spreads about it in each entry.
+
+        The spread is a standard deviation, or about one: like the centre, a function of the row's
+        context alone, through which gradients flow.
+
+        Args:
+            context: Shape `(k, n, *event)`.
+
+        Returns:
+            Both of shape `(k, n, d)`.
+
+        Raises:
+            NotImplementedError: The density does not know.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no known width, by which its density could be widened"
         )

@@ -75,3 +75,7 @@ class EmbeddedDensity(ConditionalDensity):
     def centre(self, context: Tensor) -> Tensor:
         """The inner density's centre, `(k, n, d)`; see `ConditionalDensity.centre`."""
         return self.density.centre(self.embedding(context).flatten(2))
+
+    def moments(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The inner density's, each `(k, n, d)`; see `ConditionalDensity.moments`."""
+        return self.density.moments(self.embedding(context).flatten(2))

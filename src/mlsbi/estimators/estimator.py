@@ -7,11 +7,23 @@ With scales s the mixture q of the members is stretched about its centre c, in t
 which is exact for any c that is a function of the context alone: the density is still normalised,
 its draws are c + s (z - c) of draws z of q, and the prior's support is kept, since the network's
 units have no bounds. Scales of one are no scales: the same computation, bit for bit.
+
+A widening w stretches the scaled mixture once more, by factors that depend on its width sigma at
+the context (at most 1, a width in the network's units of what is known of the value beforehand:
+a uniform prior is a standard normal there):
+
+    r_i(context) = (sigma_i^2 + (1 - sigma_i^2) / w_i^2)^(-1/2).
+
+That divides the precision that the data bring, 1 / sigma^2 - 1, by w^2: a narrow density becomes w
+times as wide, one that knows no more than the prior stays as it is, and none becomes wider than
+that. It is as exact, since the factors are functions of the context.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +37,24 @@ __all__ = ["Estimator"]
 _CHUNK = 16384
 
 
+@contextmanager
+def _remedy_named() -> Iterator[None]:
+    """A `ValueError` for the user where a density lacks what it takes to be stretched."""
+    try:
+        yield
+    except NotImplementedError as error:
+        raise ValueError(
+            f"estimator: {error}. Use one of mlsbi's own, such as estimator='mdn', or leave the "
+            "fit as it is (a scale of 1)."
+        ) from error
+
+
 class Estimator(nn.Module):
     """log q(value | context) in the user's units, the mixture of its members, scaled."""
 
     log_weights: Tensor
     scale: Tensor
+    widening: Tensor
 
     def __init__(
         self,
@@ -39,6 +64,7 @@ class Estimator(nn.Module):
         *,
         weights: Tensor | None = None,
         scale: Tensor | float = 1.0,
+        widening: Tensor | float = 1.0,
     ) -> None:
         """Hold a density over transformed values and contexts.
 
@@ -49,6 +75,7 @@ class Estimator(nn.Module):
             weights: Of the members, `(k,)`, not negative, with sum 1; None: equal ones.
             scale: Of the density about its centre, one for all or one for each of the value's
                 entries in the network's units, `(d,)`; above 1 it is wider.
+            widening: Of the scaled density, likewise, up to what is known beforehand.
         """
         super().__init__()
         if weights is None:
@@ -58,8 +85,9 @@ class Estimator(nn.Module):
         self.value_transform = value_transform
         self.context_transform = context_transform
         d = math.prod(self.value_event_shape)
-        given = torch.as_tensor(scale, dtype=torch.float64, device=weights.device)
-        self.register_buffer("scale", given.detach().expand(d).clone())
+        for name, factors in (("scale", scale), ("widening", widening)):
+            given = torch.as_tensor(factors, dtype=torch.float64, device=weights.device)
+            self.register_buffer(name, given.detach().expand(d).clone())
 
     def with_scale(self, scale: Tensor | float) -> Estimator:
         """The same density under other scales, which stand in the place of its own.
@@ -70,12 +98,27 @@ class Estimator(nn.Module):
         Returns:
             A new estimator; the networks are shared, not copied.
         """
+        return self._variant(scale, self.widening)
+
+    def with_widening(self, widening: Tensor | float) -> Estimator:
+        """The same, scales included, under another widening, in the place of its own.
+
+        Args:
+            widening: As in the constructor.
+
+        Returns:
+            A new estimator; the networks are shared, not copied.
+        """
+        return self._variant(self.scale, widening)
+
+    def _variant(self, scale: Tensor | float, widening: Tensor | float) -> Estimator:
         made = Estimator(
             self.density,
             self.value_transform,
             self.context_transform,
             weights=self.log_weights.exp(),
             scale=scale,
+            widening=widening,
         )
         made.log_weights = self.log_weights  # the same bits
         return made.train(self.training)
@@ -93,10 +136,10 @@ class Estimator(nn.Module):
         """Log density under each member, `(k, n)`, float64, of `(n, *)` at `(n, *)`."""
         v, c = self.transformed(value, context)
         k, jacobian = self.members, self.value_transform.log_det(value)
-        if self._scaled:
-            centre = self._centre(c)
-            v = centre + (v - centre) / self.scale.to(v.dtype)
-            jacobian = jacobian - self.scale.log().sum()
+        if self._stretched:
+            centre, stretch = self._stretch(c)
+            v = centre + (v - centre) / stretch
+            jacobian = jacobian - stretch.double().log().sum(-1)
         inner = self.density.log_prob(
             v.expand(k, *v.shape).contiguous(), c.expand(k, *c.shape).contiguous()
         )
@@ -111,8 +154,10 @@ class Estimator(nn.Module):
         return torch.cat(parts).float()
 
     @torch.no_grad()
-    def log_prob_rescaled(self, value: Tensor, context: Tensor, factors: Tensor) -> Tensor:
-        """Log densities with all scales multiplied by each of some factors.
+    def log_prob_widened(
+        self, value: Tensor, context: Tensor, factors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Log densities with the widening multiplied by each of some factors.
 
         Args:
             value: Shape `(n, *)`.
@@ -120,49 +165,76 @@ class Estimator(nn.Module):
             factors: Shape `(m,)`.
 
         Returns:
-            Shape `(n, m)`, float64: column j is `with_scale(factors[j] * scale).log_prob`, but for
-            rounding.
+            Shape `(n, m)`, float64: column j is `with_widening(factors[j] * widening).log_prob`,
+            but for rounding. And what it loses to the stretch, sum_i log s_i r_i, likewise.
 
         Raises:
-            ValueError: The density has no centre.
+            ValueError: The density knows no centre or width.
         """
         rows = max(1, _CHUNK // len(factors))
         parts = zip(value.split(rows), context.split(rows), strict=True)
-        return torch.cat([self._rescaled(v, c, factors.to(v.device)) for v, c in parts])
+        found = [self._widened(v, c, factors.to(v.device)) for v, c in parts]
+        return torch.cat([one for one, _ in found]), torch.cat([lost for _, lost in found])
 
-    def _rescaled(self, value: Tensor, context: Tensor, factors: Tensor) -> Tensor:
+    def _widened(self, value: Tensor, context: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
         v, c = self.transformed(value, context)
         n, m, k = len(v), len(factors), self.members
-        centre = self._centre(c)
-        scale = (factors[:, None] * self.scale).to(v.dtype)  # (m, d)
-        points = (centre + (v - centre) / scale[:, None]).flatten(0, 1)
+        centre, spread = self._moments(c)
+        stretch = self._stretch_by(spread, (factors[:, None] * self.widening)[:, None])  # (m, n, d)
+        points = (centre + (v - centre) / stretch).flatten(0, 1)
         many = c.expand(m, *c.shape).flatten(0, 1)
         inner = self.density.log_prob(
             points.expand(k, *points.shape).contiguous(), many.expand(k, *many.shape).contiguous()
         )
-        jacobian = self.value_transform.log_det(value) - scale.double().log().sum(1)[:, None]
-        return (self._mixed(inner.double()).reshape(m, n) + jacobian).T
+        lost = stretch.double().log().sum(-1)
+        log_prob = self._mixed(inner.double()).reshape(m, n) - lost
+        return (log_prob + self.value_transform.log_det(value)).T, lost.T
 
     @property
-    def _scaled(self) -> bool:
-        return bool((self.scale != 1).any())
+    def _stretched(self) -> bool:
+        return bool((self.scale != 1).any()) or self._is_widened
 
-    def _centre(self, c: Tensor) -> Tensor:
-        """Of the mixture at contexts in the network's units, `(n, *event)`; `(n, d)`.
+    @property
+    def _is_widened(self) -> bool:
+        return bool((self.widening != 1).any())
+
+    def _stretch(self, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Centres `(n, d)`, and by how much about them, `(n, d)` or `(d,)`.
 
         Raises:
-            ValueError: The density has none.
+            ValueError: The density does not know.
         """
-        try:
-            of_members = self.density.centre(c.expand(self.members, *c.shape).contiguous())
-        except NotImplementedError as error:
-            raise ValueError(
-                f"estimator: {error}. Use one of mlsbi's own, such as estimator='mdn', or leave "
-                "the fit as it is (a scale of 1)."
-            ) from error
+        if self._is_widened:
+            centre, spread = self._moments(c)
+            return centre, self._stretch_by(spread, self.widening)
+        with _remedy_named():
+            centre = self._mean_of_members(self.density.centre(self._for_members(c)))
+        return centre, self.scale.to(centre.dtype)
+
+    def _stretch_by(self, spread: Tensor, widening: Tensor) -> Tensor:
+        """The scales times r, of widths of the mixture as it is."""
+        known = (self.scale * spread).square().clamp(max=1.0)
+        return (self.scale * (known + (1 - known) / widening.square()).rsqrt()).to(spread.dtype)
+
+    def _moments(self, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Centre and spread of the mixture as it is, each `(n, d)`.
+
+        Raises:
+            ValueError: The density does not know.
+        """
+        with _remedy_named():
+            centres, spreads = self.density.moments(self._for_members(c))
+        centre = self._mean_of_members(centres)
+        return centre, self._mean_of_members(spreads.square() + (centres - centre).square()).sqrt()
+
+    def _for_members(self, c: Tensor) -> Tensor:
+        return c.expand(self.members, *c.shape).contiguous()
+
+    def _mean_of_members(self, figures: Tensor) -> Tensor:
+        """Of `(k, n, d)`, by the members' weights; one without weight does not matter."""
         used = self.log_weights > -torch.inf
-        weights = self.log_weights[used].exp().to(of_members.dtype)
-        return torch.einsum("k,knd->nd", weights, of_members[used])
+        weights = self.log_weights[used].exp().to(figures.dtype)
+        return torch.einsum("k,knd->nd", weights, figures[used])
 
     @property
     def _equal(self) -> bool:
@@ -190,20 +262,26 @@ class Estimator(nn.Module):
         Returns:
             Shape `(n, d)`, values in the user's units (flattened where they have an event shape).
         """
-        centres = None
-        if self._scaled:
+        stretch = None
+        if self._stretched:
             each = context[:period].split(_CHUNK)
-            centres = torch.cat([self._centre(self.context_transform(c)) for c in each])
+            stretch = self._stretch_of([self.context_transform(c) for c in each])
         parts = []
         for i, rows in enumerate(context.split(_CHUNK)):
             z = self._sample(self.context_transform(rows), generator)
-            if centres is not None:
+            if stretch is not None:
                 place = torch.arange(len(z), device=z.device) + i * _CHUNK
-                centre = centres[place % len(centres)]
-                z = centre + self.scale.to(z.dtype) * (z - centre)
+                centre, factor = (t[place % len(t)] for t in stretch)
+                z = centre + factor * (z - centre)
             back = self.value_transform.inverse(z.reshape(-1, *self.value_event_shape))
             parts.append(back.flatten(1))
         return torch.cat(parts)
+
+    def _stretch_of(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Centres and factors, each `(n, d)`, of contexts in the network's units."""
+        found = [self._stretch(c) for c in parts]
+        centres = torch.cat([centre for centre, _ in found])
+        return centres, torch.cat([factor.expand_as(centre) for centre, factor in found])
 
     def _sample(self, c: Tensor, generator: torch.Generator) -> Tensor:
         """Draws of the mixture as it is, in the network's units, `(n, d)`."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mlsbi._random import isolated_rng
 from mlsbi._zuko import zuko
 from mlsbi.estimators.base import ConditionalDensity
+from mlsbi.estimators.base_points import base_points, spread_of_images
 from mlsbi.estimators.stacked import Dropout, stack_linears
 
 __all__ = ["FlowDensity"]
@@ -81,3 +82,13 @@ class FlowDensity(ConditionalDensity):
         """What the flow makes of its base's mean, `(k, n, d)`; see `ConditionalDensity.centre`."""
         zero = context.new_zeros(*context.shape[:2], self.value_dim)
         return self.flow.transform(context).inv(zero)
+
+    def moments(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The centre, and the spread of images of a few fixed points of the base."""
+        k, n = context.shape[:2]
+        points = base_points(self.value_dim).to(context)
+        many = context.repeat(1, len(points), 1)
+        start = points.repeat_interleave(n, 0).expand(k, -1, -1)
+        images = self.flow.transform(many).inv(start).reshape(k, len(points), n, -1)
+        centre = self.centre(context)
+        return centre, spread_of_images(images.transpose(0, 1), centre)

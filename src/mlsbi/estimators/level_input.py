@@ -55,3 +55,7 @@ class LevelDensity(ConditionalDensity):
     def centre(self, context: Tensor) -> Tensor:
         """The inner density's centre, `(k, n, d)`; see `ConditionalDensity.centre`."""
         return self.density.centre(self._inputs(context))
+
+    def moments(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The inner density's, each `(k, n, d)`; see `ConditionalDensity.moments`."""
+        return self.density.moments(self._inputs(context))

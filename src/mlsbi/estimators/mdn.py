@@ -141,6 +141,23 @@ class MixtureDensity(ConditionalDensity):
         """The mixture's mean, `(k, n, d)`; see `ConditionalDensity.centre`."""
         return self.mean(context)
 
+    def moments(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The mixture's mean and standard deviations, each `(k, n, d)`."""
+        log_weights, means, diagonal, lower = self._parameters_at(context)
+        weights = log_weights.exp().unsqueeze(-1)
+        factor = torch.linalg.solve_triangular(
+            self._triangle(diagonal, lower), torch.eye(self.value_dim).to(means), upper=False
+        )
+        mean = (weights * means).sum(2)
+        away = means - mean.unsqueeze(2)
+        return mean, (weights * (factor.square().sum(-1) + away.square())).sum(2).sqrt()
+
+    def _triangle(self, diagonal: Tensor, lower: Tensor) -> Tensor:
+        """The precision's triangular factor, `(..., d, d)`."""
+        triangle = torch.diag_embed(diagonal.exp())
+        triangle[..., self._rows, self._cols] = lower
+        return triangle
+
     def sample(self, context: Tensor, *, generator: torch.Generator) -> Tensor:
         """One draw a row, `(k, n, d)`, at contexts `(k, n, c)`."""
         log_weights, *shapes = self._parameters_at(context)
@@ -153,7 +170,6 @@ class MixtureDensity(ConditionalDensity):
             shape.gather(2, chosen[..., None, None].expand(k, n, 1, shape.shape[-1])).squeeze(2)
             for shape in shapes
         )
-        triangle = torch.diag_embed(diagonal.exp())
-        triangle[..., self._rows, self._cols] = lower
+        triangle = self._triangle(diagonal, lower)
         noise = torch.randn(k, n, self.value_dim, 1, generator=generator, device=device)
         return mean + torch.linalg.solve_triangular(triangle, noise, upper=False).squeeze(-1)

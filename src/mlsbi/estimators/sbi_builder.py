@@ -26,7 +26,7 @@ from torch.func import functional_call
 from mlsbi._checks import as_tensor, check_count, check_option, check_seed
 from mlsbi._random import derive_seed, isolated_rng
 from mlsbi.estimators.base import ConditionalDensity
-from mlsbi.estimators.sbi_centre import sbi_centre
+from mlsbi.estimators.sbi_centre import sbi_centre, sbi_moments
 
 if TYPE_CHECKING:
     from sbi.neural_nets.estimators import ConditionalDensityEstimator
@@ -94,10 +94,16 @@ class SbiDensity(ConditionalDensity):
 
     def centre(self, context: Tensor) -> Tensor:
         """The mean or its like, `(k, n, d)`; see `sbi_centre`."""
+        return torch.stack(self._of_members(context, "centre"))
+
+    def moments(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The same with the width about it; see `sbi_moments`."""
+        centre, spread = zip(*self._of_members(context, "moments"), strict=True)
+        return torch.stack(centre), torch.stack(spread)
+
+    def _of_members(self, context: Tensor, what: str) -> list[Any]:
         rows = zip(self._member_tensors(), context, strict=True)
-        return torch.stack(
-            [functional_call(self.stack, own, (None, c), {"centre": True}) for own, c in rows]
-        )
+        return [functional_call(self.stack, own, (None, c), {"what": what}) for own, c in rows]
 
     def _member_tensors(self) -> Iterator[dict[str, Tensor]]:
         """Each member's parameters and buffers by name, as views into the stack."""
@@ -165,20 +171,20 @@ def sbi_density(
 
 
 class _Dispatch(nn.Module):
-    """`forward` for `functional_call`: log density of rows, or (value None) a draw or a centre."""
+    """`forward` for `functional_call`: log density of rows, or (value None) a draw or `what`."""
 
     def __init__(self, estimator: ConditionalDensityEstimator) -> None:
         super().__init__()
         self.estimator = estimator
 
-    def forward(self, value: Tensor | None, context: Tensor, *, centre: bool = False) -> Tensor:
-        if centre:
+    def forward(self, value: Tensor | None, context: Tensor, *, what: str = "draw") -> Any:
+        if what == "centre":
             return sbi_centre(self.estimator, context)
+        if what == "moments":
+            return sbi_moments(self.estimator, context)
         if value is None:
-            draws: Tensor = self.estimator.sample(torch.Size((1,)), condition=context)
-            return draws[0]
-        log_probs: Tensor = self.estimator.log_prob(value.unsqueeze(0), condition=context)
-        return log_probs[0]
+            return self.estimator.sample(torch.Size((1,)), condition=context)[0]
+        return self.estimator.log_prob(value.unsqueeze(0), condition=context)[0]
 
 
 class _Flatten(nn.Identity):

@@ -50,6 +50,12 @@ class UnionDensity(ConditionalDensity):
         rows = zip(self._densities, context.split(self._sizes), strict=True)
         return torch.cat([part.centre(c) for part, c in rows])
 
+    def moments(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Each part's own, each `(k, n, d)`; see `ConditionalDensity.moments`."""
+        rows = zip(self._densities, context.split(self._sizes), strict=True)
+        centre, spread = zip(*(part.moments(c) for part, c in rows), strict=True)
+        return torch.cat(centre), torch.cat(spread)
+
 
 def union(densities: Sequence[ConditionalDensity]) -> ConditionalDensity:
     """`densities` as one; a single one is itself, and unions among them are opened.
