@@ -102,7 +102,7 @@ def gaussian_scores(n: int, factor: float, *, seed: int, d: int = D) -> tuple[Te
 # --- the factor -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("factor", [0.7, 1.0, 2.0])
+@pytest.mark.parametrize("factor", [0.7, 1.0, 3.0])
 @pytest.mark.parametrize("n", [20, 400])
 @pytest.mark.parametrize("method", ["score", "coverage"])
 def test_the_factor_of_gaussians_is_found(method, n, factor):
@@ -114,17 +114,12 @@ def test_the_factor_of_gaussians_is_found(method, n, factor):
         ]
     ).log()
     information = 2 * n * D
-    drawn = 0.25 / (0.25 + 4 / information)  # towards one, by the prior
+    drawn = 1 / (1 + (1 if method == "score" else 4) / information)  # towards one, by the prior
     off = float(found.mean()) - drawn * math.log(factor)
-    # 0.02: what bounded credibilities lose of a factor of 2; and few runs have a bias of their own
-    assert abs(off) <= 4.5 * float(found.std()) / replications**0.5 + 0.02 + 0.5 / n
+    # half a percent for the curve between two factors; and few runs have a bias of their own
+    assert abs(off) <= 4.5 * float(found.std()) / replications**0.5 + 0.005 + 0.5 / n
     # as sharp as the theory says: the log score has the information, the mean rank 3/4 of it
     assert 0.7 < float(found.std()) / drawn * information**0.5 < 1.5
-
-
-def test_a_factor_of_three_is_found_but_for_what_the_bound_loses():
-    found = [factor_of(*gaussian_scores(400, 3.0, seed=s), D, method="score") for s in range(20)]
-    assert 2.7 < sum(found) / 20 < 2.95
 
 
 def test_few_runs_draw_the_factor_towards_one():
@@ -133,19 +128,17 @@ def test_few_runs_draw_the_factor_towards_one():
         factor_of(log_prob.repeat(k, 1), hpd.repeat(k, 1), D, method="score") for k in (1, 5, 50)
     ]
     assert 1 < found[0] < found[1] < found[2]
-    assert math.log(found[0]) > 0.6 * math.log(found[2])
+    assert found[0] > 0.9 * found[2]
 
 
-def test_one_run_far_off_moves_the_factor_less_than_the_log_score_alone():
+def test_a_run_far_off_counts_as_any_other_for_coverage():
     log_prob, hpd = gaussian_scores(20, 1.0, seed=5)
     far = 40 / (2 * LOG_FACTORS).exp()[None]  # 9 widths off
     with_it = torch.cat([log_prob, -far - D * LOG_FACTORS])
-    ranks = torch.cat([hpd, (1 - (-far).exp()).clamp(max=1 - 1 / 501)])
-    calm = factor_of(log_prob, hpd, D, method="score")
-    moved = factor_of(with_it, ranks, D, method="score")
-    alone = math.exp(float(LOG_FACTORS[with_it.mean(0).argmax()]))
-    assert calm < moved < alone
-    assert moved < 1.5 < alone
+    ranks = torch.cat([hpd, 1 - (-far).exp()])
+    score, coverage = (factor_of(with_it, ranks, D, method=m) for m in ("score", "coverage"))
+    calm = factor_of(log_prob, hpd, D, method="coverage")
+    assert calm < coverage < 1.15 * calm < 1.3 * calm < score
 
 
 @pytest.mark.parametrize("n", [15, 60])

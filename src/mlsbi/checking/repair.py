@@ -1,8 +1,9 @@
 """`mlsbi.calibrate`: a fit that is over-confident is widened, by what unseen runs say of it.
 
-The density is scaled about its centre in the network's units (`mlsbi.estimators.estimator`): it
-stays normalised, its draws are exact, and the prior's support is kept. What that cannot do is to
-move a posterior that is in the wrong place, or to change its shape.
+The density is stretched about its centre in the network's units, and not beyond the width of the
+prior: the precision that the data bring is divided by the square of the factor
+(`mlsbi.estimators.estimator`). It stays normalised, its draws are exact, and the prior's support is
+kept. What that cannot do is to move a posterior that is in the wrong place.
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ def calibrate(
         fit: What `mlsbi.fit_posterior` or `mlsbi.fit_likelihood` returned.
         check: What `mlsbi.check` said of this fit, by cross-fitting or on held-out runs; or the
             runs that it was made from, `MultilevelData`, to be cross-fitted first.
-        method: How the factor is found. "score": so that the runs' log density is high; "coverage":
-            so that credible regions hold the truth as often as they say on average, which widens
-            more where a few runs are far off; "conformal": so that the region of one `credibility`
-            does.
+        method: How the factor is found (`mlsbi.checking.factors`). "score": so that the runs' log
+            density is high; "coverage": so that credible regions hold the truth as often as they
+            say on average, which may cost a little of the former; "conformal": so that the region
+            of one `credibility` does.
         credibility: Of that region.
         narrow: Also narrow a fit that is under-confident. Otherwise it is left as it is.
         per_parameter: Find a factor for each parameter of a posterior fit, where their SBC ranks
