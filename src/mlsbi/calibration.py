@@ -18,7 +18,7 @@ class Calibration:
         scale: Factors w by which the density of the fit as it was trained has been widened, one for
             each entry of what it is a density of: its width in the network's units where it is
             narrow, and less the nearer it is to what is known beforehand
-            (`mlsbi.estimators.estimator`).
+            (`mlsbi.estimators.stretch`).
         method: How the factor was found.
         runs: Runs that it was found from.
         source: Where they come from: "cross-fitting" or "held-out runs".

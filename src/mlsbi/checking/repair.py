@@ -2,7 +2,7 @@
 
 The density is stretched about its centre in the network's units, and not beyond the width of the
 prior: the precision that the data bring is divided by the square of the factor
-(`mlsbi.estimators.estimator`). It stays normalised, its draws are exact, and the prior's support is
+(`mlsbi.estimators.stretch`). It stays normalised, its draws are exact, and the prior's support is
 kept. What that cannot do is to move a posterior that is in the wrong place.
 """
 

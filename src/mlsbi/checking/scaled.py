@@ -1,7 +1,7 @@
 """How runs would score under a density that was wider or narrower, factor by factor.
 
 A density that is stretched about its centre has the draws c + r (z - c), with r a function of the
-context (`mlsbi.estimators.estimator`), so that the credibility of the smallest highest-density
+context (`mlsbi.estimators.stretch`), so that the credibility of the smallest highest-density
 region (in the network's units) that holds a value is the rank of log q(c + (value - c) / r) among
 the log densities of draws of q as it is: one set of draws serves all factors.
 """

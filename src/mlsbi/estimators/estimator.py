@@ -1,52 +1,24 @@
 """A density in the user's units: transforms around k members, mixed with weights, and a scale.
 
-With scales s the mixture q of the members is stretched about its centre c, in the network's units,
-
-    q_s(z | context) = q(c + (z - c) / s | context) / prod_i s_i,    c = c(context),
-
-which is exact for any c that is a function of the context alone: the density is still normalised,
-its draws are c + s (z - c) of draws z of q, and the prior's support is kept, since the network's
-units have no bounds. Scales of one are no scales: the same computation, bit for bit.
-
-A widening w stretches the scaled mixture once more, by factors that depend on its width sigma at
-the context (at most 1, a width in the network's units of what is known of the value beforehand:
-a uniform prior is a standard normal there):
-
-    r_i(context) = (sigma_i^2 + (1 - sigma_i^2) / w_i^2)^(-1/2).
-
-That divides the precision that the data bring, 1 / sigma^2 - 1, by w^2: a narrow density becomes w
-times as wide, one that knows no more than the prior stays as it is, and none becomes wider than
-that. It is as exact, since the factors are functions of the context.
+How scales and a widening stretch it is in `mlsbi.estimators.stretch`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mlsbi.estimators.base import ConditionalDensity
+from mlsbi.estimators.stretch import remedy_named, stretch_by
 from mlsbi.estimators.transforms import Transform
 
 __all__ = ["Estimator"]
 
 # Rows evaluated at once; keeps a pass over millions of rows in bounded memory.
 _CHUNK = 16384
-
-
-@contextmanager
-def _remedy_named() -> Iterator[None]:
-    """A `ValueError` for the user where a density lacks what it takes to be stretched."""
-    try:
-        yield
-    except NotImplementedError as error:
-        raise ValueError(
-            f"estimator: {error}. Use one of mlsbi's own, such as estimator='mdn', or leave the "
-            "fit as it is (a scale of 1)."
-        ) from error
 
 
 class Estimator(nn.Module):
@@ -180,7 +152,9 @@ class Estimator(nn.Module):
         v, c = self.transformed(value, context)
         n, m, k = len(v), len(factors), self.members
         centre, spread = self._moments(c)
-        stretch = self._stretch_by(spread, (factors[:, None] * self.widening)[:, None])  # (m, n, d)
+        stretch = stretch_by(
+            spread, self.scale, (factors[:, None] * self.widening)[:, None]
+        )  # (m, n, d)
         points = (centre + (v - centre) / stretch).flatten(0, 1)
         many = c.expand(m, *c.shape).flatten(0, 1)
         inner = self.density.log_prob(
@@ -206,15 +180,10 @@ class Estimator(nn.Module):
         """
         if self._is_widened:
             centre, spread = self._moments(c)
-            return centre, self._stretch_by(spread, self.widening)
-        with _remedy_named():
+            return centre, stretch_by(spread, self.scale, self.widening)
+        with remedy_named():
             centre = self._mean_of_members(self.density.centre(self._for_members(c)))
         return centre, self.scale.to(centre.dtype)
-
-    def _stretch_by(self, spread: Tensor, widening: Tensor) -> Tensor:
-        """The scales times r, of widths of the mixture as it is."""
-        known = (self.scale * spread).square().clamp(max=1.0)
-        return (self.scale * (known + (1 - known) / widening.square()).rsqrt()).to(spread.dtype)
 
     def _moments(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """Centre and spread of the mixture as it is, each `(n, d)`.
@@ -222,7 +191,7 @@ class Estimator(nn.Module):
         Raises:
             ValueError: The density does not know.
         """
-        with _remedy_named():
+        with remedy_named():
             centres, spreads = self.density.moments(self._for_members(c))
         centre = self._mean_of_members(centres)
         return centre, self._mean_of_members(spreads.square() + (centres - centre).square()).sqrt()
