@@ -309,6 +309,7 @@ def options() -> Iterator[Case]:
         (Stack, "prior_count", -1.0, ValueError, "zero or positive"),
         (Stack, "prior_count", "a", TypeError, "number"),
         (Stack, "prior_count", math.nan, ValueError, "zero or positive"),
+        (Stack, "calibrate", 1, TypeError, "calibrate must be"),
         (SingleLevel, "level", "a", TypeError, "integer"),
         (SingleLevel, "level", -2, ValueError, "at least -1"),
         (SingleLevel, "level", True, TypeError, "integer"),

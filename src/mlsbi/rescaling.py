@@ -1,6 +1,6 @@
 """The width of a mixture from the runs that its members did not see.
 
-The mixture is stretched about its centre by one scale s (`mlsbi.estimators.estimator`), so that its
+The mixture is stretched about its centre by one scale s (`mlsbi.estimators.stretch`), so that its
 credible regions hold held-out runs as often as they say. The credibility u_i of the smallest
 highest-density region that holds run i, under the members that did not see it, is uniform where the
 width is right (Hermans et al. 2022, arXiv:2110.06581), so that the mean of m of them is about
