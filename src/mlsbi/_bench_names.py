@@ -100,7 +100,7 @@ _BRIDGE: dict[str, dict[str, Any]] = {
     "emulated": {"draws": "emulated"},
 }
 _STRATEGIES = (
-    "single, multilevel, paper, paper-high, transfer, pooled, emulator, bridge, stack or default; "
+    "single, multilevel, paper, transfer, pooled, emulator, bridge, stack, paper-high or default; "
     f"multilevel and paper with any of {', '.join('-' + name for name in _OPTIONS)}; bridge and "
     f"stack with any of {', '.join('-' + name for name in _BRIDGE)}; paper with @EPOCHS"
 )
