@@ -7,7 +7,7 @@ data whose pairs have their halves swapped, whose two levels are exchanged, and 
 Rows go to a CSV file as each fit ends, so that the same command goes on where it stopped.
 
 Run: python benchmarks/planted.py [--tasks ou,linear-gaussian] [--first-seed 900] [--seeds 10]
-     [--runs 20,50,100,500] [--out benchmarks/results/planted.csv] [--show]
+     [--runs 20,50,100] [--out benchmarks/results/planted.csv] [--show]
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--tasks", default="ou,linear-gaussian")
     parser.add_argument("--first-seed", type=int, default=900)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--runs", default="20,50,100,500")
+    parser.add_argument("--runs", default="20,50,100")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/planted.csv"))
     parser.add_argument("--show", action="store_true", help="only print the table")
     args = parser.parse_args()
