@@ -12,7 +12,6 @@ Run: python benchmarks/adaptive.py [ou:2000,g-and-k-npe:2000] [--first-seed 400]
 from __future__ import annotations
 
 import argparse
-import csv
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import torch
+from _rows import append, read
 from rich.console import Console
 from rich.table import Table
 
@@ -58,13 +58,6 @@ def ways(task: Task, budget: float, seed: int) -> dict[str, Callable[[], tuple[A
         "equal split": lambda: fixed(task, equal, list(range(top + 1)), seed),
         "level L alone": lambda: fixed(task, [int(budget / costs[-1])], [top], seed),
     }
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def show(path: Path) -> None:
@@ -112,9 +105,7 @@ def main() -> None:
                     name, f"{budget:g}", seed, way, " ".join(map(str, n)), f"{spent:g}",
                     f"{score:.5f}",
                 )  # fmt: skip
-                new = not args.out.exists()
-                with args.out.open("a", newline="") as file:
-                    csv.writer(file).writerows([COLUMNS, row] if new else [row])
+                append(args.out, COLUMNS, [row])
                 print(*row, flush=True)
     show(args.out)
 

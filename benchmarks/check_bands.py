@@ -15,13 +15,13 @@ share the replications between two processes, each with a file of its own.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
+from _rows import append, read
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -113,13 +113,6 @@ def two_level(check: Any, own: dict[str, float], mean: dict[str, float]) -> list
     return rows
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def show(path: Path) -> None:
     """How often bands hold the truth, by task, figure and number of runs."""
     found = defaultdict(list)
@@ -171,12 +164,7 @@ def main() -> None:
         if (name, runs, seed) in done:
             continue
         rows = replication(name, runs, seed, max_steps=args.max_steps)
-        new = not args.out.exists()
-        with args.out.open("a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if new:
-                writer.writerow(COLUMNS)
-            writer.writerows((name, runs, seed, *row) for row in rows)
+        append(args.out, COLUMNS, ((name, runs, seed, *row) for row in rows))
         print(name, runs, seed, f"{sum(r[2] <= r[5] <= r[3] for r in rows[:5])} of 5 bands hold",
               flush=True)  # fmt: skip
     show(args.out)

@@ -13,7 +13,6 @@ Run: python benchmarks/planted.py [--tasks ou,linear-gaussian] [--first-seed 900
 from __future__ import annotations
 
 import argparse
-import csv
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _rows import append, read
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -174,13 +174,6 @@ def labels(
         yield fault, data.n[-1], "+".join(said), (wanted in said) if wanted else not said
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def show(path: Path) -> None:
     """How often each fault was named, and the healthy left alone."""
     found = defaultdict(list)
@@ -213,12 +206,7 @@ def main() -> None:
             if (name, str(seed)) in done:
                 continue
             rows = list(rows_of(name, seed, [int(r) for r in args.runs.split(",")]))
-            new = not args.out.exists()
-            with args.out.open("a", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                if new:
-                    writer.writerow(COLUMNS)
-                writer.writerows((name, seed, *row) for row in rows)
+            append(args.out, COLUMNS, ((name, seed, *row) for row in rows))
             print(name, seed, f"{sum(row[-1] for row in rows)} of {len(rows)} right", flush=True)
     show(args.out)
 
