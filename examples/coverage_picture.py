@@ -58,8 +58,8 @@ def draw(ax: Axes, title: str, curves: Curves) -> None:
         ax.plot(at, mean, line, color=colour, label=f"{name}, {runs} runs of level L")
         low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
         ax.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
-    ax.set(xlim=(0, 1), ylim=(-0.25, 0.25), xlabel="nominal coverage", title=title)
-    ax.legend(frameon=False, fontsize="x-small", loc="lower left")
+    ax.set(xlim=(0, 1), ylim=(-0.45, 0.35), xlabel="nominal coverage", title=title)
+    ax.legend(frameon=False, fontsize="x-small", loc="upper left")
 
 
 def main(source: Path, target: Path) -> None:
