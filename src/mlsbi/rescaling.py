@@ -20,6 +20,7 @@ from torch import Tensor
 from mlsbi._random import make_generator
 from mlsbi.estimators.base import ConditionalDensity
 from mlsbi.problem import Problem
+from mlsbi.stacking import held_out_shares
 
 __all__ = ["Width", "held_out_width"]
 
@@ -72,14 +73,11 @@ def held_out_width(
     Returns:
         None where fewer than 2 runs are held out, or the density has no centre.
     """
-    k, train = density.members, problem.train_rows[-1]
-    held = (~train).repeat(k // len(train), 1)
-    weights = torch.full((k,), 1 / k) if weights is None else weights.cpu()
-    share = torch.where(held, weights.double().unsqueeze(1), 0.0)
-    rows = (share.sum(0) > 0).nonzero().flatten()[:_MOST_RUNS]
+    k = density.members
+    rows, share = held_out_shares(weights, k, problem)
+    rows, share = rows[:_MOST_RUNS], share[:, :_MOST_RUNS]
     if len(rows) < _FEWEST:
         return None
-    share = share[:, rows] / share[:, rows].sum(0)
     value, context = (t[rows].to(problem.device) for t in problem.levels[-1].member(coarse=False))
     try:
         centres = density.centre(context.expand(k, *context.shape).contiguous())

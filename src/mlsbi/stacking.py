@@ -13,7 +13,14 @@ from mlsbi._random import make_generator
 from mlsbi.problem import Problem
 from mlsbi.strategies.base import Solution
 
-__all__ = ["Weights", "admitted", "held_out_log_density", "mean_and_error", "stack"]
+__all__ = [
+    "Weights",
+    "admitted",
+    "held_out_log_density",
+    "held_out_shares",
+    "mean_and_error",
+    "stack",
+]
 
 _STEPS = 200
 _REPLICATES = 100
@@ -45,22 +52,38 @@ def held_out_log_density(solution: Solution, problem: Problem) -> Tensor:
     """
     if solution.held_out is not None:
         return solution.held_out
-    rows, train = problem.levels[-1], problem.train_rows[-1]
-    density, device = solution.density, problem.device
-    # A solution may hold several densities, of the fit's k members each.
-    copies = density.members // len(train)
-    held = (~train).repeat(copies, 1)
+    rows, density, device = problem.levels[-1], solution.density, problem.device
     value, context = (t.to(device) for t in rows.member(coarse=False))
     k = density.members
     log_prob = density.log_prob(
         value.expand(k, *value.shape).contiguous(), context.expand(k, *context.shape).contiguous()
     ).cpu()
     log_prob = torch.nan_to_num(log_prob.double(), nan=_LOWEST, neginf=_LOWEST).clamp(min=_LOWEST)
-    weights = torch.full((k,), 1 / k) if solution.weights is None else solution.weights.cpu()
-    share = torch.where(held, weights.double().unsqueeze(1), 0.0)
-    some = share.sum(0) > 0
-    share = (share / share.sum(0).clamp(min=1e-300))[:, some]
+    some, share = held_out_shares(solution.weights, k, problem)
     return torch.logsumexp(log_prob[:, some] + share.log(), 0)
+
+
+def held_out_shares(
+    weights: Tensor | None, members: int, problem: Problem
+) -> tuple[Tensor, Tensor]:
+    """Who answers for each of level L's runs that some member did not see.
+
+    Args:
+        weights: Of the members, `(members,)`; None: equal ones.
+        members: A multiple of the fit's k: a density may hold several densities of k members each.
+        problem: Says who holds out which.
+
+    Returns:
+        Those runs, `(m,)`, and the share of each member in the mixture of those that did not see
+        it, `(members, m)`, float64; columns have the sum 1.
+    """
+    train = problem.train_rows[-1]
+    held = (~train).repeat(members // len(train), 1)
+    given = torch.full((members,), 1 / members) if weights is None else weights.cpu()
+    share = torch.where(held, given.double().unsqueeze(1), 0.0)
+    rows = (share.sum(0) > 0).nonzero().flatten()
+    share = share[:, rows]
+    return rows, share / share.sum(0).clamp(min=1e-300)
 
 
 def mean_and_error(gain: Tensor) -> tuple[Tensor, Tensor]:
