@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -45,10 +46,7 @@ class Calibration:
     @property
     def factor(self) -> float:
         """Geometric mean of the scales: above one, the fit was widened."""
-        product = 1.0
-        for s in self.scale:
-            product *= s
-        return float(product ** (1 / len(self.scale)))
+        return float(math.prod(self.scale) ** (1 / len(self.scale)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Built anew: a view of a dictionary cannot be pickled."""

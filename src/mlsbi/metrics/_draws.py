@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mlsbi._checks import as_tensor
 
-__all__ = ["as_ranks", "as_theta_and_draws"]
+__all__ = ["as_ranks", "as_theta_and_draws", "spread_ranks"]
 
 
 def as_theta_and_draws(theta: Any, draws: Any) -> tuple[Tensor, Tensor]:
@@ -45,3 +45,14 @@ def as_ranks(ranks: Any, *, ndim: int | tuple[int, ...], minimum: int = 1) -> Te
             f"{tuple(values.shape)}. Divide counts by the number of draws plus one."
         )
     return values
+
+
+def spread_ranks(values: Tensor, draws: Tensor, generator: torch.Generator) -> Tensor:
+    """Ranks of values among draws, `draws` with one axis more in front, in (0, 1), float64.
+
+    A rank is spread evenly over its step (and over ties), so that it is uniform on (0, 1), not on
+    a lattice, where a value is one draw more.
+    """
+    spread = torch.rand(values.shape, generator=generator, dtype=torch.float64)
+    below, ties = (draws < values).sum(0), (draws == values).sum(0)
+    return (below + spread * (ties + 1)) / (len(draws) + 1)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mlsbi._checks import as_tensor, check_count, check_seed
 from mlsbi._random import derive_seed, make_generator
+from mlsbi.metrics._draws import spread_ranks
 
 __all__ = ["Coverage", "PosteriorLike", "coverage_of_ranks", "expected_coverage", "hpd_ranks"]
 
@@ -106,9 +107,7 @@ def hpd_ranks(log_prob: Any, log_prob_samples: Any, *, seed: int) -> Tensor:
             "that is not a number usually comes from a training that diverged."
         )
     generator = make_generator(check_seed(seed), "coverage", "ties")
-    spread = torch.rand(len(true), generator=generator, dtype=torch.float64)
-    above, ties = (draws > true).sum(0), (draws == true).sum(0)
-    return (above + spread * (ties + 1)) / (len(draws) + 1)
+    return spread_ranks(-true, -draws, generator)  # the more dense, the smaller the region
 
 
 def coverage_of_ranks(ranks: Any, *, num_levels: int = 19) -> Coverage:

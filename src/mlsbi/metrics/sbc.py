@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mlsbi._checks import check_seed
 from mlsbi._random import make_generator
-from mlsbi.metrics._draws import as_ranks, as_theta_and_draws
+from mlsbi.metrics._draws import as_ranks, as_theta_and_draws, spread_ranks
 
 __all__ = ["sbc_ranks", "uniformity_tests"]
 
@@ -39,10 +39,7 @@ def sbc_ranks(theta: Any, draws: Any, *, seed: int) -> Tensor:
         ValueError: If shapes do not agree or a value is not finite.
     """
     true, drawn = as_theta_and_draws(theta, draws)
-    generator = make_generator(check_seed(seed), "sbc", "ties")
-    spread = torch.rand(true.shape, generator=generator, dtype=torch.float64)
-    below, ties = (drawn < true).sum(0), (drawn == true).sum(0)
-    return (below + spread * (ties + 1)) / (len(drawn) + 1)
+    return spread_ranks(true, drawn, make_generator(check_seed(seed), "sbc", "ties"))
 
 
 def uniformity_tests(ranks: Any) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mlsbi._checks import as_tensor, check_seed
 from mlsbi._random import make_generator
-from mlsbi.metrics._draws import as_theta_and_draws
+from mlsbi.metrics._draws import as_theta_and_draws, spread_ranks
 
 __all__ = ["tarp_ranks"]
 
@@ -57,10 +57,7 @@ def tarp_ranks(theta: Any, draws: Any, references: Any, *, scale: Any = None, se
     units = _balanced(points, true, drawn) if scale is None else _checked(scale, true)
     far = ((true - points) / units).square().sum(-1)
     distance = ((drawn - points) / units).square().sum(-1)
-    generator = make_generator(check_seed(seed), "tarp", "ties")
-    spread = torch.rand(len(true), generator=generator, dtype=torch.float64)
-    nearer, ties = (distance < far).sum(0), (distance == far).sum(0)
-    return (nearer + spread * (ties + 1)) / (len(drawn) + 1)
+    return spread_ranks(far, distance, make_generator(check_seed(seed), "tarp", "ties"))
 
 
 def _balanced(references: Tensor, theta: Tensor, draws: Tensor) -> Tensor:
