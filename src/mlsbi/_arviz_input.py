@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from mlsbi._checks import as_tensor, check_count, check_type
 
 __all__ = [
     "chains_and_draws",
     "layout",
-    "many_observations",
-    "one_observation",
     "parameter_names",
     "simulations",
 ]
@@ -38,29 +35,6 @@ def chains_and_draws(num_samples: int, num_chains: int) -> tuple[int, int]:
             f"they are many; got {count} draws and {chains} chains. Pass more draws."
         )
     return chains, count // chains
-
-
-def one_observation(x_o: Any, event: tuple[int, ...]) -> Tensor:
-    """X_o, shape `(*event,)`."""
-    x = as_tensor(x_o, name="x_o").cpu()
-    if tuple(x.shape) not in (event, (1, *event)):
-        raise ValueError(
-            f"x_o must have shape {event}, one observation; got {tuple(x.shape)}. A posterior fit "
-            "knows one at a time: pass one row of x."
-        )
-    return x.reshape(event)
-
-
-def many_observations(x_o: Any, event: tuple[int, ...]) -> Tensor:
-    """X_o with an axis of observations in front, shape `(m, *event)`."""
-    x = as_tensor(x_o, name="x_o").cpu()
-    x = x.unsqueeze(0) if tuple(x.shape) == event else x
-    if tuple(x.shape[1:]) != event or len(x) == 0:
-        raise ValueError(
-            f"x_o must have shape {event}, or {('m', *event)} for m i.i.d. observations; got "
-            f"{tuple(x.shape)}. Reshape it."
-        )
-    return x
 
 
 def parameter_names(labels: Sequence[str] | None, dim: int) -> list[str]:

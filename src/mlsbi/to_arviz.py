@@ -19,13 +19,12 @@ from torch import Tensor
 from mlsbi._arviz_input import (
     chains_and_draws,
     layout,
-    many_observations,
-    one_observation,
     parameter_names,
     simulations,
 )
 from mlsbi._checks import check_seed, check_type
 from mlsbi._inference_data import inference_data
+from mlsbi._observation import as_observation, as_observations
 from mlsbi._random import derive_seed, isolated_rng, make_generator
 from mlsbi.data import MultilevelData
 from mlsbi.results import Fit, LikelihoodFit, PosteriorFit
@@ -114,7 +113,8 @@ def _of_posterior(
     fit: PosteriorFit, x_o: Any, shape: tuple[int, int], *, seed: int
 ) -> tuple[Tensor, Groups]:
     """Draws `(n, d)`, and the groups beside them."""
-    x = one_observation(x_o, fit.event_shape)
+    remedy = "A posterior fit knows one at a time: pass one row of x."
+    x = as_observation(x_o, fit.event_shape, remedy=remedy)
     theta = fit.sample(math.prod(shape), x=x, seed=seed)
     log_prob = fit.log_prob(theta, x)
     return theta, {
@@ -127,7 +127,7 @@ def _of_likelihood(
     fit: LikelihoodFit, x_o: Any, shape: tuple[int, int], *, seed: int, progress: bool
 ) -> tuple[Tensor, Groups]:
     """Draws `(n, d)`, and the groups beside them."""
-    x = many_observations(x_o, fit.event_shape)
+    x = as_observations(x_o, fit.event_shape)
     theta = _chains(fit, x, shape, seed=seed, progress=progress)
     log_likelihood = _log_likelihood(fit, theta, x)
     lp = fit.prior.log_prob(theta).double() + log_likelihood.sum(1)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from mlsbi._checks import as_tensor, check_count, check_seed, check_type
+from mlsbi._observation import as_observation
 from mlsbi.data import MultilevelData
 from mlsbi.results import LikelihoodFit, PosteriorFit
 from mlsbi.strategies import SingleLevel, Strategy
@@ -51,20 +52,9 @@ def as_asked(fit: Any, *, labels: Any, num_draws: Any, seed: Any, x_o: Any) -> A
         )
     count = check_count(num_draws, name="num_draws", minimum=20)
     seed = check_seed(seed)
-    return Asked(fit, tuple(map(str, names)), count, seed, _observation(fit, x_o))
-
-
-def _observation(fit: _Fit, x_o: Any) -> Tensor | None:
-    """One observation, `(*event,)`."""
-    if x_o is None:
-        return None
-    tensor, event = as_tensor(x_o, name="x_o").cpu(), fit.event_shape
-    if tuple(tensor.shape) not in (event, (1, *event)):
-        raise ValueError(
-            f"x_o must have shape {event}, one observation; got {tuple(tensor.shape)}. Check "
-            "several one after another."
-        )
-    return tensor.reshape(event)
+    if x_o is not None:
+        x_o = as_observation(x_o, fit.event_shape, remedy="Check several one after another.")
+    return Asked(fit, tuple(map(str, names)), count, seed, x_o)
 
 
 def as_test_runs(fit: _Fit, theta: Any, x: Any) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mlsbi._checks import as_tensor, check_count, check_seed, check_type
+from mlsbi._observation import as_observation
 from mlsbi.data import MultilevelData
 from mlsbi.results import Fit, LikelihoodFit, PosteriorFit
 
@@ -146,17 +147,9 @@ def _relabelled(check: Any, names: tuple[str, ...]) -> Any:
 
 
 def _observation(fit: Fit, x_o: Any) -> Tensor:
-    tensor, event = as_tensor(x_o, name="x_o").cpu(), fit.event_shape
-    shape = tuple(tensor.shape)
-    if shape in {event, (1, *event)}:
-        return tensor.reshape(event)
-    if isinstance(fit, LikelihoodFit) and shape[1:] == event and len(tensor) > 0:
-        return tensor
-    many = f", or {('m', *event)} for m of them" if isinstance(fit, LikelihoodFit) else ""
-    raise ValueError(
-        f"x_o must have shape {event} (one observation){many}; got {shape}. Pass the observation "
-        "that the posterior is wanted for."
-    )
+    remedy = "Pass the observation that the posterior is wanted for."
+    several = isinstance(fit, LikelihoodFit)
+    return as_observation(x_o, fit.event_shape, remedy=remedy, several=several)
 
 
 def _simulated(predictive: Any, event: tuple[int, ...]) -> Tensor:
