@@ -11,7 +11,6 @@ Randomness follows sbi: these posteriors take no seed, and `torch.manual_seed` (
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -33,7 +32,8 @@ from sbi.neural_nets.estimators import ConditionalDensityEstimator
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from mlsbi._checks import as_tensor, check_option
+from mlsbi._checks import check_option
+from mlsbi._observation import as_observations
 from mlsbi._random import isolated_rng
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def direct_posterior(fit: FitLike, x_o: Any) -> DirectPosterior:
         ValueError: If `x_o` has another shape than one observation, or is not finite.
     """
     _check_fit(fit)
-    observations = _observations(x_o, event_shape=tuple(fit.event_shape))
+    observations = as_observations(x_o, tuple(fit.event_shape))
     if observations.shape[0] != 1:
         raise ValueError(
             f"x_o must be one observation of shape {tuple(fit.event_shape)}; got "
@@ -136,7 +136,7 @@ def likelihood_posterior(
         ValueError: If `x_o` has a wrong shape or is not finite, or an option's value is wrong.
     """
     _check_fit(fit)
-    observations = _observations(x_o, event_shape=tuple(fit.event_shape))
+    observations = as_observations(x_o, tuple(fit.event_shape))
     check_option(sample_with, name="sample_with", allowed=tuple(_PARAMETERS))
     chosen = _sampler_options(sample_with, options)
     prior = fit.prior.distribution
@@ -240,19 +240,6 @@ def _check_fit(fit: object) -> None:
             f"fit must have prior, theta_dim, event_shape, log_prob and sample_batched; got "
             f"{type(fit).__name__}. Pass what fit_posterior or fit_likelihood returns."
         )
-
-
-def _observations(x_o: Any, *, event_shape: tuple[int, ...]) -> Tensor:
-    """`x_o` with a leading axis of observations, shape `(m, *event)`."""
-    x = as_tensor(x_o, name="x_o").cpu()  # where the prior is
-    if tuple(x.shape) == event_shape:
-        x = x.unsqueeze(0)
-    if tuple(x.shape[1:]) != event_shape or math.prod(x.shape) == 0:
-        raise ValueError(
-            f"x_o must have shape {event_shape} for one observation, or (m, ...) in front of it "
-            f"for m of them, as the fit was trained on; got {tuple(x.shape)}. Reshape it."
-        )
-    return x
 
 
 def _sampler_options(sample_with: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from mlsbi._checks import (
-    as_tensor,
     check_count,
     check_option,
     check_positive,
     check_type,
 )
 from mlsbi._described import describe_strategy
+from mlsbi._observation import as_observation
 from mlsbi._random import derive_seed
 from mlsbi._subset import check_kept
 from mlsbi.data import MultilevelData
@@ -267,15 +267,9 @@ def check_observation(x_o: Any, event: tuple[int, ...], *, kind: str) -> Tensor 
     """
     if x_o is None:
         return None
-    tensor = as_tensor(x_o, name="x_o").cpu().clone()
-    if tuple(tensor.shape) in (event, (1, *event)):
-        return tensor.reshape(event)
-    if kind == "likelihood" and tensor.dim() == len(event) + 1 and tensor.shape[1:] == event:
-        return tensor
-    raise ValueError(
-        f"x_o must have the finest level's shape, {event}; got {tuple(tensor.shape)}. Pass one "
-        "observation as that level's simulator returns it."
-    )
+    remedy = "Pass one observation as the finest level's simulator returns it."
+    several = kind == "likelihood"
+    return as_observation(x_o, event, remedy=remedy, several=several).clone()
 
 
 def runs_digest(data: MultilevelData) -> str:
