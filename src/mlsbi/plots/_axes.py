@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from mlsbi._checks import as_tensor, check_type
 from mlsbi._corner import Array
 
-__all__ = ["axes_grid", "figure_of", "one_axes", "panels", "parameter_labels", "to_array"]
+__all__ = [
+    "axes_grid",
+    "figure_of",
+    "names_given",
+    "one_axes",
+    "panels",
+    "parameter_labels",
+    "to_array",
+]
 
 
 def to_array(value: Any, *, name: str, **checks: Any) -> Array:
@@ -33,11 +41,21 @@ def parameter_labels(labels: Sequence[str] | None, *, dim: int) -> list[str]:
     """
     if labels is None:
         return [rf"$\theta_{{{i + 1}}}$" for i in range(dim)]
-    check_type(labels, Sequence, name="labels", remedy="Pass one string a parameter.")
-    if isinstance(labels, str) or len(labels) != dim:
-        count = "a single string" if isinstance(labels, str) else f"{len(labels)}"
-        raise ValueError(f"labels must hold {dim} names, one a parameter; got {count}.")
-    return [str(label) for label in labels]
+    return names_given(labels, name="labels", count=dim, of="a parameter")
+
+
+def names_given(names: Any, *, name: str, count: int, of: str) -> list[str]:
+    """One name for each of `count` things.
+
+    Raises:
+        TypeError: `names` is not a sequence.
+        ValueError: It does not hold `count` names.
+    """
+    check_type(names, Sequence, name=name, remedy=f"Pass one string {of}.")
+    if isinstance(names, str) or len(names) != count:
+        got = "a single string" if isinstance(names, str) else f"{len(names)}"
+        raise ValueError(f"{name} must hold {count} names, one {of}; got {got}.")
+    return [str(given) for given in names]
 
 
 def figure_of(ax: Axes) -> Figure:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mlsbi._checks import check_type
 from mlsbi._corner import Array, line_style
 from mlsbi.checking.predictive import Predictive
-from mlsbi.plots._axes import figure_of, one_axes
+from mlsbi.plots._axes import figure_of, names_given, one_axes
 
 __all__ = ["predictive_plot"]
 
@@ -88,11 +88,7 @@ def _predictive(given: Any) -> Predictive:
 def _names(outputs: Sequence[str] | None, *, count: int) -> list[str]:
     if outputs is None:
         return [f"x[{i}]" for i in range(count)]
-    check_type(outputs, Sequence, name="outputs", remedy="Pass one string an output.")
-    if isinstance(outputs, str) or len(outputs) != count:
-        given = "a single string" if isinstance(outputs, str) else f"{len(outputs)}"
-        raise ValueError(f"outputs must hold {count} names, one an output; got {given}.")
-    return [str(name) for name in outputs]
+    return names_given(outputs, name="outputs", count=count, of="an output")
 
 
 def _standardised(observed: Array, quantiles: Array) -> tuple[Array, Array]:
