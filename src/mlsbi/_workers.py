@@ -8,7 +8,6 @@ not survive that), and do not import the script that started them: no `if __name
 from __future__ import annotations
 
 import json
-import numbers
 import os
 import pickle
 import subprocess
@@ -22,9 +21,9 @@ from typing import Any, TypeVar
 import cloudpickle
 import torch
 
-from mlsbi._checks import check_count
 from mlsbi._worker import call, read_frame, write_frame
 from mlsbi.simulate import LocalProcesses
+from mlsbi.simulate._pool import as_executor
 
 __all__ = ["check_executor", "each", "slots_of"]
 
@@ -39,20 +38,11 @@ def check_executor(executor: Any) -> Any:
         TypeError: It is none of these.
         ValueError: It is a number below 1.
     """
-    if isinstance(executor, numbers.Integral) and not isinstance(executor, bool):
-        count = check_count(executor, name="executor")
+
+    def local(count: int) -> LocalProcesses:
         return LocalProcesses(count, threads=max(torch.get_num_threads() // count, 1))
-    if isinstance(executor, LocalProcesses):
-        return executor
-    if hasattr(executor, "get_executor"):  # a Dask client
-        return executor.get_executor()
-    if executor is not None and not hasattr(executor, "submit"):
-        raise TypeError(
-            f"executor must be None, a number of processes, mlsbi.LocalProcesses, an object with "
-            f"the methods of concurrent.futures.Executor, or a Dask client; got "
-            f"{type(executor).__name__}. Pass one of these."
-        )
-    return executor
+
+    return as_executor(executor, local=local)
 
 
 def slots_of(executor: Any, jobs: int) -> int | None:

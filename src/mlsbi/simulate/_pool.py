@@ -6,7 +6,7 @@ import numbers
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from mlsbi.simulate._rows import Outcome, Task
 from mlsbi.simulate._sandbox import Sandbox, can_isolate, pickled
 from mlsbi.simulate._settle import Rules, run_task
 
-__all__ = ["LocalProcesses", "Pool", "make_pool"]
+__all__ = ["LocalProcesses", "Pool", "as_executor", "make_pool"]
 
 _ASK_AGAIN = 2.0  # seconds between questions to a cluster about its size
 
@@ -190,6 +190,32 @@ def _workers_of(executor: Any) -> int:
     return os.cpu_count() or 1
 
 
+def as_executor(executor: Any, *, local: Callable[[int], LocalProcesses] = LocalProcesses) -> Any:
+    """What a user's `executor` stands for: None, `LocalProcesses`, or an executor.
+
+    Args:
+        executor: None, a number of processes, `LocalProcesses`, an executor or a Dask client.
+        local: What a number of processes stands for.
+
+    Raises:
+        TypeError: It is none of these.
+        ValueError: It is a number below 1.
+    """
+    if isinstance(executor, numbers.Integral) and not isinstance(executor, bool):
+        return local(check_count(executor, name="executor"))
+    if executor is None or isinstance(executor, LocalProcesses):
+        return executor
+    if hasattr(executor, "get_executor"):  # a Dask client
+        executor = executor.get_executor()
+    if not hasattr(executor, "submit"):
+        raise TypeError(
+            f"executor must be None, a number of processes, mlsbi.LocalProcesses, an object with "
+            f"the methods of concurrent.futures.Executor, or a Dask client; got "
+            f"{type(executor).__name__}. Pass one of these."
+        )
+    return executor
+
+
 def make_pool(
     executor: Any,
     hierarchy: Hierarchy,
@@ -204,8 +230,7 @@ def make_pool(
         TypeError: If `executor` is none of what `simulate` takes, or something is not picklable.
         ValueError: If this system cannot do what is asked for.
     """
-    if isinstance(executor, numbers.Integral) and not isinstance(executor, bool):
-        executor = LocalProcesses(check_count(executor, name="executor"))
+    executor = as_executor(executor)
     if executor is None:
         if not isolate and (isolate is False or rules.timeout is None):
             _refuse_timeout(rules)
@@ -214,14 +239,6 @@ def make_pool(
     if isinstance(executor, LocalProcesses):
         _check_isolation(isolate=isolate, local=True)
         return _Local(hierarchy, seed, rules, executor)
-    if hasattr(executor, "get_executor"):  # a Dask client
-        executor = executor.get_executor()
-    if not hasattr(executor, "submit"):
-        raise TypeError(
-            f"executor must be None, a number of processes, mlsbi.LocalProcesses, an object with "
-            f"the methods of concurrent.futures.Executor, or a Dask client; got "
-            f"{type(executor).__name__}. Pass one of these."
-        )
     if isolate is False:
         _refuse_timeout(rules)
     else:
