@@ -67,10 +67,17 @@ class Table(Sequence[Mapping[str, Cell]]):
     def __iter__(self) -> Iterator[Mapping[str, Cell]]:
         return iter(self.rows)
 
+    @property
+    def word_columns(self) -> tuple[int, ...]:
+        """Places of the columns that hold words, not numbers alone."""
+        columns = [self.column(name) for name in self.columns]
+        return tuple(i for i, own in enumerate(columns) if any(isinstance(v, str) for v in own))
+
     def __str__(self) -> str:
         """The table as text: numbers to the right, words to the left."""
         texts = [[_text(row.get(name)) for name in self.columns] for row in self.rows]
-        words = [any(isinstance(v, str) for v in self.column(name)) for name in self.columns]
+        told = self.word_columns
+        words = [i in told for i in range(len(self.columns))]
         lines = [_line(cells, words, self._widths(texts)) for cells in [list(self.columns), *texts]]
         lines.insert(1, "-" * max(map(len, lines)))
         return "\n".join([*([self.title] if self.title else []), *lines, *self.notes])

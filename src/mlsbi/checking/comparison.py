@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,7 +107,7 @@ def _gain(own: Tensor, other: Tensor, level: float) -> Band:
     """The mean difference; where both give a run no density at all, they differ by nothing."""
     difference = torch.where((own == other), torch.zeros_like(own), own - other)
     value = float(difference.mean())
-    if value != value:  # each of the two gives another run no density
+    if math.isnan(value):  # each of the two gives another run no density
         return Band(value, -torch.inf, torch.inf, level, "undefined")
     return mean_band(difference, level=level)
 

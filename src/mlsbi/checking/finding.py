@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,6 @@ class Finding:
         )
 
 
-def sorted_findings(found: list[Finding]) -> tuple[Finding, ...]:
+def sorted_findings(found: Iterable[Finding]) -> tuple[Finding, ...]:
     """Warnings first, otherwise in the order in which they came."""
     return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))

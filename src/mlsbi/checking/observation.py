@@ -100,16 +100,17 @@ def check_observation(
     ).theta[:, 0]
     given, levels = _predictives(asked, observed, draws, data, simulated)
     basis, findings, figures = _of_runs(fit, observed, seen, names)
-    of_draws_, of_figures = _of_posterior(asked, observed, draws, data)
+    of_posterior, of_figures = _of_posterior(asked, observed, draws, data)
     shown = given if given is not None else primary(levels)
     # what level L's runs do not predict is odd; that other levels differ is as it should be
-    for made in [*([given] if given is not None else []), *levels[:1]]:
-        if made.level in {None, len(fit.n) - 1}:
+    for made in (given, *levels[:1]):
+        if made is not None and made.level in {None, len(fit.n) - 1}:
             predicted = names if len(names) == len(made.observed) else _summary_names(made)
             findings += about_predictive(made, predicted)
-    basis += [str(made) for made in ([shown] if shown is not None else [])]
+    if shown is not None:
+        basis.append(str(shown))
     return ObservationCheck(
-        findings=sorted_findings(findings + of_draws_),
+        findings=sorted_findings(findings + of_posterior),
         basis=tuple(basis),
         outputs=_table(observed, seen, names),
         figures=figures | of_figures,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mlsbi._checks import as_tensor, check_count, check_seed
 from mlsbi._random import derive_seed, make_generator
-from mlsbi.metrics._draws import spread_ranks
+from mlsbi.metrics._draws import as_ranks, spread_ranks
 
 __all__ = ["Coverage", "PosteriorLike", "coverage_of_ranks", "expected_coverage", "hpd_ranks"]
 
@@ -124,10 +124,8 @@ def coverage_of_ranks(ranks: Any, *, num_levels: int = 19) -> Coverage:
         TypeError: If an argument is of the wrong type.
         ValueError: If `ranks` is empty or leaves `[0, 1]`.
     """
-    values = as_tensor(ranks, name="ranks", ndim=1, dtype=torch.float64).cpu()
+    values = as_ranks(ranks, ndim=1)
     num_levels = check_count(num_levels, name="num_levels")
-    if len(values) == 0 or bool(((values < 0) | (values > 1)).any()):
-        raise ValueError("ranks must hold at least one number, all of them in [0, 1].")
     levels = torch.arange(1, num_levels + 1, dtype=torch.float64) / (num_levels + 1)
     empirical = (values[:, None] <= levels).double().mean(0)
     return Coverage(levels=levels, empirical=empirical, ranks=values)

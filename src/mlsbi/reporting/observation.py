@@ -46,12 +46,11 @@ def _outputs(subject: Subject, rows: Table) -> list[Markup]:
     if not 0 < len(rows) <= _MANY:
         return []
     columns = rows.columns
-    words = [i for i, c in enumerate(columns) if any(isinstance(v, str) for v in rows.column(c))]
     cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
     if subject.outputs and len(subject.outputs) == len(rows):
         cells = [[name, *row[1:]] for name, row in zip(subject.outputs, cells, strict=True)]
-    caption = rows.title or "The observation among the runs, output by output"
-    return [table(columns, cells, caption=caption, words=words or [0], notes=list(rows.notes))]
+    notes = list(rows.notes)
+    return [table(columns, cells, caption=rows.title, words=rows.word_columns, notes=notes)]
 
 
 def _cell(column: str, value: object) -> object:
@@ -62,7 +61,7 @@ def _cell(column: str, value: object) -> object:
 
 def _predictive(subject: Subject, found: Any) -> list[Markup]:
     """The posterior predictive with the observation in it, if there is one."""
-    made = getattr(found, "predictive", None)
+    made = found.predictive
     if made is None:
         return []
     names = subject.outputs if subject.outputs and len(subject.outputs) == len(made.place) else None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from mlsbi.checking.finding import sorted_findings
 from mlsbi.checking.verdict import State
 from mlsbi.reporting.markup import Markup, Section, fixed, join, number, rich, tag
 from mlsbi.reporting.observation import finding_item
@@ -48,11 +49,9 @@ def warnings_section(findings: Sequence[Any]) -> Section | None:
     """Every warning and note; None where there is none."""
     if not findings:
         return None
-    warnings = [f for f in findings if f.severity == "warning"]
-    title = "Warnings" if warnings else "Notes"
-    ordered = [*warnings, *[f for f in findings if f.severity != "warning"]]
-    items = tag("ul", *[finding_item(f) for f in ordered], class_="findings")
-    return Section("warnings", title, join([items]))
+    title = "Warnings" if any(f.severity == "warning" for f in findings) else "Notes"
+    items = tag("ul", *map(finding_item, sorted_findings(findings)), class_="findings")
+    return Section("warnings", title, items)
 
 
 def _headline(subject: Subject, findings: Sequence[Any]) -> _Headline:

@@ -173,13 +173,11 @@ def _comparison(check: Any) -> list[Markup]:
 
 def _tests(check: Any) -> list[Markup]:
     made = check.tests
-    if made is None or not len(made):
+    if not len(made):
         return []
-    columns = made.columns
-    rows = [[row.get(c) for c in columns] for row in made]
-    words = [i for i, c in enumerate(columns) if any(isinstance(v, str) for v in made.column(c))]
-    caption = made.title or "Tests of calibration"
-    return [table(columns, rows, caption=caption, words=words or [0], notes=list(made.notes))]
+    rows = [[row.get(c) for c in made.columns] for row in made]
+    notes = list(made.notes)
+    return [table(made.columns, rows, caption=made.title, words=made.word_columns, notes=notes)]
 
 
 def _figures(check: Any) -> Markup:
@@ -221,7 +219,7 @@ _MOMENTS = (
 
 
 def _score_caption(check: Any) -> str:
-    if getattr(check.comparison, "log_prob", None) is None:
+    if check.comparison is None:
         return "Log density that the fit gave the true parameters of each run, in rising order."
     return (
         "Log density that this fit and the other gave the true parameters of each run. "
