@@ -11,13 +11,14 @@ import torch
 from matplotlib.figure import Figure
 
 import mlsbi
+from mlsbi._data_digest import runs_digest
 from mlsbi.calibration import Calibration
 from mlsbi.checking.finding import Finding
 from mlsbi.reporting import report
 from mlsbi.reporting.draws import draws_at
 from mlsbi.reporting.markup import number, plain, rich, table, tag, trimmed
 from mlsbi.reporting.pictures import dark_colours, svg_of
-from mlsbi.reporting.reproduce import call_text, data_fingerprint
+from mlsbi.reporting.reproduce import call_text
 from mlsbi.reporting.words import duration
 from page_reader import read_page
 from tiny import linear_data, tiny
@@ -206,14 +207,14 @@ def test_calls_in_words_give_the_same_again(value):
 
 
 def test_the_fingerprint_is_of_every_number(data):
-    assert data_fingerprint(data) == data_fingerprint(linear_data((60, 24), costs=[1.0, 10.0]))
-    names = {data_fingerprint(data), data_fingerprint(linear_data((60, 24), seed=1))}
-    names.add(data_fingerprint(linear_data((60, 23))))
+    assert runs_digest(data) == runs_digest(linear_data((60, 24), costs=[1.0, 10.0]))
+    names = {runs_digest(data), runs_digest(linear_data((60, 24), seed=1))}
+    names.add(runs_digest(linear_data((60, 23))))
     x = data.x(1).clone()
     x[5, 1] = x[5, 1].nextafter(torch.tensor(9.0))
     pairs = (data.theta(1), data.x_coarse(1), x)
     changed = mlsbi.MultilevelData.from_arrays(data.prior, [(data.theta(0), data.x(0)), pairs])
-    names.add(data_fingerprint(changed))
+    names.add(runs_digest(changed))
     assert len(names) == 4
 
 

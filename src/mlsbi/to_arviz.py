@@ -23,6 +23,7 @@ from mlsbi._arviz_input import (
     simulations,
 )
 from mlsbi._checks import check_seed, check_type
+from mlsbi._data_digest import runs_digest
 from mlsbi._inference_data import inference_data
 from mlsbi._observation import as_observation, as_observations
 from mlsbi._random import derive_seed, isolated_rng, make_generator
@@ -202,10 +203,8 @@ def _attributes(fit: Fit, data: MultilevelData | None, seed: int) -> dict[str, A
         "seed": seed,
     }
     if data is not None:
-        from mlsbi.reporting.reproduce import data_fingerprint
-
         check_type(data, MultilevelData, name="data", remedy="Pass the runs of the fit.")
-        attrs["data_fingerprint"] = data_fingerprint(data)
+        attrs["data_fingerprint"] = runs_digest(data)
     return attrs
 
 

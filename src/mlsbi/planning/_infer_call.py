@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mlsbi._checks import (
@@ -19,6 +17,7 @@ from mlsbi._checks import (
     check_type,
 )
 from mlsbi._described import describe_strategy
+from mlsbi._facts import row_sums
 from mlsbi._observation import as_observation
 from mlsbi._random import derive_seed
 from mlsbi._subset import check_kept
@@ -30,7 +29,6 @@ from mlsbi.fit_io import load_fit
 from mlsbi.hierarchy import Hierarchy
 from mlsbi.options import Training
 from mlsbi.planning._column_draws import rows_of
-from mlsbi.planning.allocation import row_sums
 from mlsbi.planning.pilot import Pilot
 from mlsbi.results import LikelihoodFit, PosteriorFit
 from mlsbi.simulate._fingerprint import qualified_name
@@ -45,7 +43,6 @@ __all__ = [
     "check_observation",
     "choose",
     "minimum_cost",
-    "runs_digest",
 ]
 
 AnyFit = PosteriorFit | LikelihoodFit
@@ -270,14 +267,3 @@ def check_observation(x_o: Any, event: tuple[int, ...], *, kind: str) -> Tensor 
     remedy = "Pass one observation as the finest level's simulator returns it."
     several = kind == "likelihood"
     return as_observation(x_o, event, remedy=remedy, several=several).clone()
-
-
-def runs_digest(data: MultilevelData) -> str:
-    """A name of all runs, bit for bit."""
-    digest = hashlib.blake2b(digest_size=16)
-    for level in range(data.num_levels):
-        own: list[Tensor] = [data.theta(level), data.x(level)]
-        for tensor in own if level == 0 else [*own, data.x_coarse(level)]:
-            digest.update(repr(tuple(tensor.shape)).encode())
-            digest.update(tensor.to(torch.float32).contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -11,12 +11,12 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from mlsbi._facts import row_sums
 from mlsbi._random import derive_seed
 from mlsbi.crossfit import CrossFit, crossfit
 from mlsbi.data import MultilevelData
 from mlsbi.planning._infer_call import AnyFit, Call, minimum_cost
 from mlsbi.planning._infer_journal import Entry, Journal
-from mlsbi.planning.allocation import row_sums
 from mlsbi.planning.needs import Needs, reestimate
 from mlsbi.planning.pilot import Pilot
 from mlsbi.planning.plan import Plan, make_plan

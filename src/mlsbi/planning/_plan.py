@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, overload
 
+from mlsbi._facts import row_sums
 from mlsbi._table import Table
 from mlsbi.planning._plan_table import amount, plan_table
-from mlsbi.planning.allocation import expected_error, row_sums
+from mlsbi.planning.allocation import expected_error
 from mlsbi.planning.needs import Needs
 
 if TYPE_CHECKING:

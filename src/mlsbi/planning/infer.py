@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mlsbi._checks import as_tensor, check_seed, check_type
+from mlsbi._data_digest import runs_digest
 from mlsbi._folders import as_folder
 from mlsbi.crossfit import CrossFit
 from mlsbi.data import MultilevelData
@@ -34,7 +35,6 @@ from mlsbi.planning._infer_call import (
     check_minimum,
     check_observation,
     choose,
-    runs_digest,
 )
 from mlsbi.planning._infer_journal import Entry, open_journal
 from mlsbi.planning._infer_result import Inference, Round

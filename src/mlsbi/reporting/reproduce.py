@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from dataclasses import MISSING, fields
@@ -11,14 +10,14 @@ from typing import Any
 
 import torch
 
-from mlsbi.data import MultilevelData
+from mlsbi._data_digest import runs_digest
 from mlsbi.estimators.specs import EstimatorSpec
 from mlsbi.options import Training
 from mlsbi.reporting.markup import Markup, Section, code_block, join, rich, table, tag
 from mlsbi.reporting.subject import Subject
 from mlsbi.strategies import Strategy
 
-__all__ = ["cite_section", "data_fingerprint", "reproduce_section"]
+__all__ = ["cite_section", "reproduce_section"]
 
 _PACKAGES = ("mlsbi", "torch", "sbi", "zuko", "numpy")
 _PAPER = (
@@ -43,18 +42,6 @@ _BIBTEX = """\
 }"""
 
 
-def data_fingerprint(data: MultilevelData) -> str:
-    """A name of all runs: 32 hexadecimal digits that change with any number, shape or level."""
-    digest = hashlib.blake2b(digest_size=16)
-    for level in range(data.num_levels):
-        halves = [data.theta(level), data.x(level)]
-        halves += [data.x_coarse(level)] if level else []
-        for tensor in halves:
-            digest.update(repr((level, tuple(tensor.shape), str(tensor.dtype))).encode())
-            digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def reproduce_section(subject: Subject) -> Section:
     """Seeds, versions, the fingerprint of the data, and the call."""
     fit, data = subject.fit, subject.data
@@ -62,7 +49,7 @@ def reproduce_section(subject: Subject) -> Section:
     if data is not None:
         seeds = sorted(data._facts["seeds"])
         rows += [["seed of the runs", ", ".join(map(str, seeds))]] if seeds else []
-        rows.append(["fingerprint of the runs", tag("code", data_fingerprint(data))])
+        rows.append(["fingerprint of the runs", tag("code", runs_digest(data))])
     rows += [] if subject.check is None else [["seed of the check", str(subject.check.seed)]]
     rows.append(["seed of this report", str(subject.seed)])
     rows += [[name, _version(name)] for name in _PACKAGES]
