@@ -10,19 +10,15 @@ from matplotlib.axes import Axes
 from mlsbi._checks import check_fraction
 from mlsbi._corner import Array, line_style
 from mlsbi.checking.bands import coverage_band, simultaneous_band
+from mlsbi.metrics import coverage_of_ranks
 
-__all__ = ["draw_calibrated", "draw_own", "even_levels", "share_below"]
-
-
-def even_levels(count: int) -> Array:
-    """1 / (count + 1), ..., count / (count + 1)."""
-    return np.arange(1, count + 1) / (count + 1)
+__all__ = ["curve_of", "draw_calibrated", "draw_own"]
 
 
-def share_below(ranks: Array, levels: Array) -> Array:
-    """The curve of ranks `(n,)`: the share of them at most each level, shape `(k,)`."""
-    share: Array = (ranks[:, None] <= levels).mean(axis=0)
-    return share
+def curve_of(ranks: Array, num_levels: int) -> tuple[Array, Array]:
+    """Even credibilities and the share of ranks `(n,)` up to each, both `(k,)`."""
+    curve = coverage_of_ranks(ranks, num_levels=num_levels)
+    return np.asarray(curve.levels), np.asarray(curve.empirical)
 
 
 def draw_calibrated(

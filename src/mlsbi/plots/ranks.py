@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mlsbi._checks import check_fraction, check_option
 from mlsbi._corner import Array, line_style
 from mlsbi.plots._axes import figure_of, panels
-from mlsbi.plots._bands import draw_calibrated, even_levels, share_below
+from mlsbi.plots._bands import curve_of, draw_calibrated
 from mlsbi.plots._parts import fractions, names_of
 
 __all__ = ["rank_plot"]
@@ -72,9 +72,8 @@ def rank_plot(
 
 def _draw_ecdf(ax: Axes, ranks: Array, level: float) -> bool:
     """Draw the difference; return whether it leaves the band."""
-    levels = even_levels(_LEVELS)
+    levels, share = curve_of(ranks, _LEVELS)
     low, high = draw_calibrated(ax, len(ranks), levels, level=level, difference=True)
-    share = share_below(ranks, levels)
     ax.axhline(0, color="0.4", linewidth=1)
     points, ends = np.concatenate([[0.0], levels, [1.0]]), ([0.0], [0.0])
     ax.plot(points, np.concatenate([ends[0], share - levels, ends[1]]), **line_style(0))

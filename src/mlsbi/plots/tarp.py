@@ -7,10 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlsbi._checks import check_count
 from mlsbi._corner import line_style
 from mlsbi.plots._axes import figure_of, one_axes
-from mlsbi.plots._bands import draw_calibrated, draw_own, even_levels, share_below
+from mlsbi.plots._bands import curve_of, draw_calibrated, draw_own
 from mlsbi.plots._parts import fractions
 
 __all__ = ["tarp_plot"]
@@ -42,12 +41,12 @@ def tarp_plot(
             0 and 1.
     """
     ranks = fractions(check, "tarp", name="check", ndim=1)
-    levels = even_levels(check_count(num_levels, name="num_levels"))
+    levels, share = curve_of(ranks, num_levels)
     ax = one_axes(ax, size=(4.2, 4.2))
     draw_calibrated(ax, len(ranks), levels, level=level)
     draw_own(ax, ranks, levels, level=level)
     ax.plot([0, 1], [0, 1], color="0.4", linewidth=1, label="calibrated")
-    ax.plot(levels, share_below(ranks, levels), label=f"{len(ranks)} runs", **line_style(0))
+    ax.plot(levels, share, label=f"{len(ranks)} runs", **line_style(0))
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="nominal coverage", ylabel="expected coverage")
     ax.set_aspect("equal")
     ax.legend(frameon=False, fontsize="small", loc="upper left")
