@@ -7,6 +7,9 @@ VENV   := .venv
 STAMP  := $(VENV)/.installed
 RUN    := $(VENV)/bin/python -m
 
+# Tests run side by side, a process a core up to four, each with one thread.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -n auto --maxprocesses 4 --dist worksteal
+
 # PyTorch wheels of the pinned version are surest for 3.11, so that comes first.
 CANDIDATES := python3.11 python3.12 python3.13 python3
 USABLE     := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -21,10 +24,10 @@ demo: $(STAMP)  ## the whole main job on a small example, in about a minute
 	$(VENV)/bin/mlsbi demo
 
 test: $(STAMP)  ## the fast tests
-	$(RUN) pytest
+	$(PYTEST)
 
 slow: $(STAMP)  ## the slow tests: statistics, the paper's tasks
-	$(RUN) pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(STAMP)  ## ruff
 	$(RUN) ruff check .
