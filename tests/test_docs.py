@@ -12,10 +12,17 @@ import typer
 from quick import rough_processes, short_trainings
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
+]
 
+# The language is a word, or what Sphinx is to do with the block: {toctree}, {code-block} python.
 BLOCK = re.compile(
-    r"^(?P<slow><!-- slow -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^(?P<slow><!-- slow -->\n)?(?P<fence>```+)(?P<language>\w*|\{[^\n]*)\n"
+    r"(?P<code>.*?)^(?P=fence)$",
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -35,10 +42,15 @@ def blocks_of(page):
     ]
 
 
+def name_of(page):
+    """`docs/howto/coupling.md`, as the tests are called."""
+    return page.relative_to(ROOT).as_posix()
+
+
 def python_pages():
     """Pages with Python blocks."""
     return [
-        pytest.param(page, id=page.name)
+        pytest.param(page, id=name_of(page))
         for page in PAGES
         if any(block.language == "python" for block in blocks_of(page))
     ]
@@ -77,14 +89,14 @@ def test_all_python_blocks_run(page, tmp_path, monkeypatch):
     run_page(page, slow=True)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_make_targets_exist(page):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     assert commands_of(page, "make") <= targets
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_mlsbi_commands_exist(page):
     named = commands_of(page, "mlsbi")
     if named:
@@ -93,7 +105,7 @@ def test_mlsbi_commands_exist(page):
         assert named <= set(typer.main.get_command(app).commands)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_within_the_repository_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
     files = [link for link in links if not link.startswith(("http://", "https://"))]
@@ -107,8 +119,12 @@ def test_readme_is_where_the_commands_are():
 
 def test_blocks_are_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("a `make x`\n```python\none = 1\n```\n<!-- slow -->\n```python\n1 / 0\n```\n")
-    first, second = blocks_of(page)
+    page.write_text(
+        "a `make x`\n```python\none = 1\n```\n<!-- slow -->\n```python\n1 / 0\n```\n"
+        "```{toctree}\n:hidden:\n```\n"
+    )
+    first, second, contents = blocks_of(page)
+    assert contents.language == "{toctree}"
     assert (first.code, first.slow, first.line) == ("one = 1\n", False, 3)
     assert second.slow
     assert commands_of(page, "make") == {"x"}
