@@ -181,6 +181,11 @@ class Problem:
             fingerprint=f"{self.fingerprint}/{name}",
         )
 
+    @property
+    def part(self) -> str:
+        """Which part of a strategy this is, as `scoped` named it; empty for the whole."""
+        return self.fingerprint.partition("/")[2]
+
     def theta(self, level: int) -> Tensor:
         """A level's theta in the network's units, `(n_l, d)`."""
         return self._rows(level, coarse=False)[0]

@@ -98,18 +98,17 @@ class _Loop:
         if self._resume() == "done":
             return self._finish(None)
         saved = time.monotonic()
-        bar = progress_bar(
-            f"training, stage {self.stage}" if self.stage else "training",
-            self.options.max_steps,
-            enabled=self.problem.progress,
-        )
+        stage = f"stage {self.stage}" if self.stage else ""
+        title = ", ".join(filter(None, ("training", self.problem.part, stage)))
+        bar = progress_bar(title, self.options.max_steps, enabled=self.problem.progress)
         status: Status | None = None
         try:
             with bar as advance:
                 while status is None:
                     status = self._advance()
                     if self.step % self.options.evaluate_every == 0 or status is not None:
-                        advance(self.step, f"held out {self.best_loss:.3f}")
+                        text = f"held out {self.best_loss:.3f}"
+                        advance(self.step, text, self.rows[-1]["held_out_loss"])
                         if time.monotonic() - saved > self.options.checkpoint_seconds:
                             self._save("running")
                             saved = time.monotonic()

@@ -9,7 +9,6 @@ L-1 that it has not seen either. A fold is one job; jobs run side by side.
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mlsbi._folds import Folds, deal
-from mlsbi._progress import progress_bar
+from mlsbi._progress import note, progress_bar
 from mlsbi._random import derive_seed
 from mlsbi._workers import each, slots_of
 from mlsbi.checking.local import draws_at
@@ -264,5 +263,4 @@ def duration(seconds: float) -> str:
 
 def _announce(text: str, *, show: bool) -> None:
     _LOGGER.info("check: %s", text)
-    if show:
-        print(f"check: {text}", file=sys.stderr)
+    note(f"check: {text}", enabled=show)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
+
+from mlsbi._progress import watching
+from mlsbi.simulate._tally import Clock, Tally, span
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -16,10 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Report", "campaign_progress"]
 
 _FIRST, _EVERY = 10.0, 60.0  # seconds until the first line of a log, and between lines
-_WINDOW = 60.0  # seconds that a rate looks back, further where fewer samples than this came:
-_SAMPLES = 20
-
-Clock = Callable[[], float]
 
 
 class Report(Protocol):
@@ -49,7 +47,8 @@ def campaign_progress(
 ) -> Iterator[Report]:
     """Show how far a campaign is.
 
-    On a terminal and in a notebook there is a bar a level, which vanishes at the end. Elsewhere,
+    A view that watches (`mlsbi._progress.watched`) shows it in its own way. Else, on a terminal and
+    in a notebook there is a bar a level, which vanishes at the end. Elsewhere,
     lines without control characters are written: after 10 seconds, then each minute, and at the
     end.
 
@@ -65,11 +64,16 @@ def campaign_progress(
     Yields:
         Where to report rows to.
     """
+    view = watching()
+    if enabled and view is not None:
+        with view.campaign(counts, done, costs) as report:
+            yield report
+        return
     stream = sys.stderr if stream is None else stream
     if not enabled or stream is None or stream.closed:
         yield _Silent()
         return
-    tally = _Tally(counts, done, costs, clock)
+    tally = Tally(counts, done, costs, clock)
     with (_bars if _shows_bars(stream) else _lines)(tally, stream) as report:
         yield report
 
@@ -79,109 +83,10 @@ class _Silent:
         """Nothing to do."""
 
 
-class _Level:
-    """Counts of one level; its rate comes from `(time, rows)` samples of this call."""
-
-    def __init__(self, total: int, done: int, cost: float | None) -> None:
-        self.total, self.through, self.cost = total, done, cost
-        self.failed, self.seconds = 0, 0.0
-        self.samples: deque[tuple[float, int]] = deque()
-
-    def add(self, finished: int, failed: int, seconds: float, *, start: float, now: float) -> None:
-        if not self.samples:
-            self.samples.append((start, self.through))
-        self.through += finished + failed
-        self.failed += failed
-        self.seconds += seconds
-        if len(self.samples) > 1 and now - self.samples[-2][0] < _WINDOW / _SAMPLES:
-            self.samples.pop()  # close to the one before: keeps the number of samples small
-        self.samples.append((now, self.through))
-        while len(self.samples) > _SAMPLES and now - self.samples[1][0] > _WINDOW:
-            self.samples.popleft()
-
-    def rate(self, now: float) -> float | None:
-        """Rows a second of late; falls when rows stay away for much longer than before."""
-        if len(self.samples) < 2:
-            return None
-        (first, before), (last, after) = self.samples[0], self.samples[-1]
-        usual = (last - first) / (len(self.samples) - 1)
-        end = last if now - last <= max(_FIRST, 3 * usual) else now
-        return (after - before) / (end - first) if end > first else None
-
-
-class _Tally:
-    """What is known of all levels."""
-
-    def __init__(
-        self,
-        counts: Sequence[int],
-        done: Sequence[int],
-        costs: Sequence[float | None],
-        clock: Clock,
-    ) -> None:
-        self.clock = clock
-        self.start = self._last = clock()
-        self.levels = [
-            _Level(total, before, _pair_cost(costs, level))
-            for level, (total, before) in enumerate(zip(counts, done, strict=True))
-        ]
-
-    def add(self, level: int, finished: int, failed: int, seconds: float) -> float:
-        """Take rows in; returns the time. A level's first rows began when others ended, or so."""
-        now = self.clock()
-        self.levels[level].add(finished, failed, seconds, start=self._last, now=now)
-        self._last = now
-        return now
-
-    def parts(self, level: int, now: float) -> tuple[str, str, str, str]:
-        """Rate, remaining time, spend and failures; empty where there is nothing to say."""
-        own = self.levels[level]
-        rate, left = own.rate(now), own.total - own.through
-        spend = f"{_span(own.seconds)} of run time" if own.seconds else ""
-        if own.cost is not None:
-            spend = f"cost {own.through * own.cost:.6g}"
-        return (
-            _rate(rate) if rate else "",
-            f"{_span(left / rate)} left" if rate and left > 0 else "",
-            spend,
-            f"{own.failed} failed" if own.failed else "",
-        )
-
-    def line(self) -> str:
-        now = self.clock()
-        texts = []
-        for level, own in enumerate(self.levels):
-            details = ", ".join(part for part in self.parts(level, now) if part)
-            text = f"level {level} {own.through}/{own.total}"
-            texts.append(f"{text} ({details})" if details else text)
-        return ", ".join(texts)
-
-
-def _pair_cost(costs: Sequence[float | None], level: int) -> float | None:
-    """Cost of a row: its own simulator's, and that of the level below."""
-    known = [cost for cost in costs[max(level - 1, 0) : level + 1] if cost is not None]
-    return sum(known) if len(known) == min(level, 1) + 1 else None
-
-
-def _rate(rate: float) -> str:
-    units = {"s": 1, "min": 60, "h": 3600}
-    unit = next((name for name, length in units.items() if rate * length >= 0.1), "h")
-    number = rate * units[unit]
-    return f"{number:.1f} rows/{unit}" if number < 1000 else f"{number:.0f} rows/{unit}"
-
-
-def _span(seconds: float) -> str:
-    for unit, length, limit in (("s", 1, 120), ("min", 60, 3600), ("h", 3600, 172800)):
-        if seconds < limit:
-            number = seconds / length
-            return f"{number:.0f} {unit}" if unit != "h" and number >= 1 else f"{number:.1f} {unit}"
-    return f"{seconds / 86400:.1f} days"
-
-
 class _Lines:
     """Writes lines when they are due; a stream that is gone does not stop the campaign."""
 
-    def __init__(self, tally: _Tally, stream: TextIO) -> None:
+    def __init__(self, tally: Tally, stream: TextIO) -> None:
         self._tally, self._stream = tally, stream
         self._due = tally.start + _FIRST
 
@@ -200,18 +105,18 @@ class _Lines:
 
 
 @contextmanager
-def _lines(tally: _Tally, stream: TextIO) -> Iterator[Report]:
+def _lines(tally: Tally, stream: TextIO) -> Iterator[Report]:
     lines = _Lines(tally, stream)
     how = "stopped"
     try:
         yield lines
         how = "finished"
     finally:
-        lines.write(f"mlsbi: {how} after {_span(tally.clock() - tally.start)}: {tally.line()}")
+        lines.write(f"mlsbi: {how} after {span(tally.clock() - tally.start)}: {tally.line()}")
 
 
 class _Bars:
-    def __init__(self, tally: _Tally) -> None:
+    def __init__(self, tally: Tally) -> None:
         self._tally = tally
 
     def update(self, level: int, finished: int, failed: int, seconds: float) -> None:
@@ -219,7 +124,7 @@ class _Bars:
 
 
 @contextmanager
-def _bars(tally: _Tally, stream: TextIO) -> Iterator[Report]:
+def _bars(tally: Tally, stream: TextIO) -> Iterator[Report]:
     with _progress(tally, stream):
         yield _Bars(tally)
 
@@ -234,7 +139,7 @@ def _shows_bars(stream: TextIO) -> bool:
     return stream.isatty() and console.is_terminal and not console.is_dumb_terminal
 
 
-def _progress(tally: _Tally, stream: TextIO) -> AbstractContextManager[Progress]:
+def _progress(tally: Tally, stream: TextIO) -> AbstractContextManager[Progress]:
     from rich.console import Console, RenderableType
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
