@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mlsbi
-from mlsbi._bench_names import TASKS, make_task
+from mlsbi.benching.names import TASKS, make_task
 from mlsbi.tasks import Task
 
 COLUMNS = ("task", "budget", "seed", "way", "n", "spent", "score")

@@ -28,7 +28,7 @@ from torch import Tensor
 
 import mlsbi
 from mlsbi import Training
-from mlsbi._bench_names import make_task
+from mlsbi.benching.names import make_task
 from mlsbi.metrics import expected_coverage
 
 COLUMNS = ("task", "runs", "seed", "figure", "value", "low", "high", "truth", "truth_of_folds")

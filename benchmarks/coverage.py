@@ -30,10 +30,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mlsbi import bench_results as results
-from mlsbi._bench_names import Budget, make_strategy, make_task, parse_budget
 from mlsbi._random import derive_seed, make_generator
-from mlsbi.bench import Cell, Outcome, plan, run_cell
+from mlsbi.benching import results
+from mlsbi.benching.cells import Cell, Outcome, plan, run_cell
+from mlsbi.benching.names import Budget, make_strategy, make_task, parse_budget
 from mlsbi.metrics import Coverage, expected_coverage, nlpd
 from mlsbi.tasks import Task
 

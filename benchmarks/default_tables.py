@@ -19,10 +19,10 @@ from statistics import fmean
 
 from rich.console import Console
 
-from mlsbi import bench_results as results
-from mlsbi._bench_names import TASKS, Budget, library_estimator
 from mlsbi._compare import runs_to_match
-from mlsbi.bench import Cell, run_cells
+from mlsbi.benching import results
+from mlsbi.benching.cells import Cell, run_cells
+from mlsbi.benching.names import TASKS, Budget, library_estimator
 
 HERE = Path(__file__).parent
 OUT = HERE / "results" / "default.csv"

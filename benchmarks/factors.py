@@ -30,9 +30,9 @@ from rich.console import Console
 from rich.table import Table
 
 import mlsbi
-from mlsbi import bench_results as results
-from mlsbi._bench_names import TASKS, Budget, make_task
-from mlsbi.bench import Cell, plan, run_cells
+from mlsbi.benching import results
+from mlsbi.benching.cells import Cell, plan, run_cells
+from mlsbi.benching.names import TASKS, Budget, make_task
 from mlsbi.planning.needs import Needs, reestimate
 
 RESULTS = Path("benchmarks/results")

@@ -24,9 +24,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from mlsbi import bench_results as results
-from mlsbi._bench_names import Budget, make_strategy, make_task, parse_budget
-from mlsbi.bench import Cell, plan, run_cells
+from mlsbi.benching import results
+from mlsbi.benching.cells import Cell, plan, run_cells
+from mlsbi.benching.names import Budget, make_strategy, make_task, parse_budget
 from mlsbi.tasks import STRESS, stress
 
 SINGLE_LEVEL = ("single", "emulator")

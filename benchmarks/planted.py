@@ -27,7 +27,7 @@ from torch import Tensor
 
 import mlsbi
 from mlsbi import MultilevelData, PosteriorFit
-from mlsbi._bench_names import make_task
+from mlsbi.benching.names import make_task
 from mlsbi.checking.labels import check_labels, check_level_of
 from mlsbi.estimators.estimator import Estimator
 from mlsbi.estimators.transforms import Transform

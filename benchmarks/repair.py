@@ -30,10 +30,10 @@ from rich.table import Table
 from torch import Tensor
 
 from mlsbi import SingleLevel, Strategy, Training, calibrate, check, fit_posterior
-from mlsbi import bench_results as results
-from mlsbi._bench_names import Budget, library_estimator, make_strategy, make_task, parse_budget
 from mlsbi._random import derive_seed
-from mlsbi.bench import Cell, Outcome
+from mlsbi.benching import results
+from mlsbi.benching.cells import Cell, Outcome
+from mlsbi.benching.names import Budget, library_estimator, make_strategy, make_task, parse_budget
 from mlsbi.metrics import expected_coverage, nlpd
 
 METHODS: dict[str, dict[str, Any]] = {

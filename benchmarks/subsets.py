@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mlsbi
-from mlsbi._bench_names import TASKS, make_task
+from mlsbi.benching.names import TASKS, make_task
 
 COLUMNS = ("task", "budget", "seed", "levels", "n", "expected", "recommended", "score", "seconds")
 

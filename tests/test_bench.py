@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 
 import mlsbi
-from mlsbi import bench_results as results
-from mlsbi._bench_names import (
+from mlsbi._compare import level_alone, runs_to_match
+from mlsbi.benching import results
+from mlsbi.benching.cells import Cell, Outcome, plan, run_cell, run_cells
+from mlsbi.benching.names import (
     TASKS,
     library_estimator,
     make_strategy,
@@ -19,8 +21,6 @@ from mlsbi._bench_names import (
     parse_budget,
     parse_estimator,
 )
-from mlsbi._compare import level_alone, runs_to_match
-from mlsbi.bench import Cell, Outcome, plan, run_cell, run_cells
 
 ROOT = Path(__file__).parents[1]
 CELL = Cell("ou", (20, 5), "multilevel", "mdn:1", 0)

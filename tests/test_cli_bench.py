@@ -7,7 +7,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from mlsbi._bench_names import TASKS
+from mlsbi.benching.names import TASKS
 from mlsbi.cli import app
 
 TINY = ["--max-steps", "2", "--estimator", "mdn:1", "--budget", "20,5", "--seeds", "1"]
@@ -82,7 +82,7 @@ def test_a_failed_cell_is_said_and_ends_in_1(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("broken simulator")
 
-    monkeypatch.setattr("mlsbi.bench.fit_posterior", broken)
+    monkeypatch.setattr("mlsbi.benching.cells.fit_posterior", broken)
     code, text = run("bench", "ou", "--strategy", "single", "--out", tmp_path / "r.csv", *TINY)
     assert code == 1
     assert "FAILED, RuntimeError: broken simulator" in text

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from mlsbi._random import make_generator
-from mlsbi.bench import Cell
-from mlsbi.bench_results import Row
+from mlsbi.benching.cells import Cell
+from mlsbi.benching.results import Row
 from mlsbi.metrics import expected_coverage
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"

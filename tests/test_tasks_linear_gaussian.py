@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlsbi._bench_names import TASKS, make_task
+from mlsbi.benching.names import TASKS, make_task
 from mlsbi.tasks import Task, linear_gaussian
 from mlsbi.tasks.linear_gaussian import linear_gaussian_moments
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlsbi._bench_names import TASKS, make_task
+from mlsbi.benching.names import TASKS, make_task
 from mlsbi.tasks import STRESS, Task, stress
 from mlsbi.tasks._stress_models import MODELS
 from mlsbi.tasks.stress import _NODES, log_evidence

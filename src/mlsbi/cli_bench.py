@@ -1,6 +1,6 @@
 """`mlsbi bench`: the paper's tasks, budgets x strategies x seeds, beside the figures of others.
 
-It parses options, calls `mlsbi.bench` and `mlsbi.bench_results`, and prints.
+It parses options, calls `mlsbi.benching` and `mlsbi.benching.results`, and prints.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def bench(
     max_steps: _MaxSteps = None,
 ) -> None:
     """Run the paper's tasks: budgets x strategies x seeds, with a table beside others' figures."""
-    from mlsbi import bench_results as results
-    from mlsbi.bench import plan
+    from mlsbi.benching import results
+    from mlsbi.benching.cells import plan
 
     tasks = _tasks(task, data)
     _check_names(strategy, estimator, paper_estimator)
@@ -116,7 +116,7 @@ def bench(
 
 def _tasks(name: str, folder: Path | None) -> dict[str, Any]:
     """The tasks to run; with "all" and no folder, those that need none."""
-    from mlsbi._bench_names import TASKS, make_task
+    from mlsbi.benching.names import TASKS, make_task
 
     if name == "all":
         names = [n for n, entry in TASKS.items() if folder or not entry.needs_data]
@@ -130,7 +130,7 @@ def _tasks(name: str, folder: Path | None) -> dict[str, Any]:
 
 def _check_names(strategies: Sequence[str], *estimators: str | None) -> None:
     """Refuse unknown strategies and estimators before anything runs."""
-    from mlsbi._bench_names import make_strategy, parse_estimator
+    from mlsbi.benching.names import make_strategy, parse_estimator
 
     with blamed_on("--strategy"):
         for name in strategies:
@@ -142,14 +142,14 @@ def _check_names(strategies: Sequence[str], *estimators: str | None) -> None:
 
 
 def _runs(text: str) -> list[int]:
-    from mlsbi._bench_names import parse_runs
+    from mlsbi.benching.names import parse_runs
 
     with blamed_on("--single-runs"):
         return parse_runs(text)
 
 
 def _budgets(texts: list[str] | None, levels: int) -> list[tuple[int, ...]] | None:
-    from mlsbi._bench_names import parse_budget
+    from mlsbi.benching.names import parse_budget
 
     if not texts:
         return None
@@ -166,8 +166,8 @@ def _run(
     max_steps: int | None,
 ) -> int:
     """Run what is not done yet, write each result at once, and return how many failed."""
-    from mlsbi import bench_results as results
-    from mlsbi.bench import run_cells
+    from mlsbi.benching import results
+    from mlsbi.benching.cells import run_cells
 
     with blamed_on("--out"):
         finished = {row.cell for row in results.read(out)}

@@ -1,7 +1,7 @@
 """The benchmark harness: tasks x budgets x strategies x seeds, one row of a table per metric.
 
 Plain functions: `plan` lists the cells, `run_cell` runs one, `run_cells` runs many in processes.
-Results are kept and shown by `mlsbi.bench_results`. Tasks, budgets and the paper's settings are
+Results are kept and shown by `mlsbi.benching.results`. Tasks, budgets and the paper's settings are
 those of Hikida et al. (2025, arXiv:2506.06087).
 """
 
@@ -19,7 +19,9 @@ from typing import Any
 
 import torch
 
-from mlsbi._bench_names import (
+from mlsbi._compare import level_alone
+from mlsbi._random import derive_seed
+from mlsbi.benching.names import (
     HIGH_ALONE,
     TASKS,
     Budget,
@@ -28,8 +30,6 @@ from mlsbi._bench_names import (
     make_task,
     parse_estimator,
 )
-from mlsbi._compare import level_alone
-from mlsbi._random import derive_seed
 from mlsbi.data import MultilevelData
 from mlsbi.fit import fit_likelihood, fit_posterior
 from mlsbi.options import Training

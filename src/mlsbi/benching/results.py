@@ -14,9 +14,9 @@ from statistics import fmean, stdev
 from rich.console import Console
 from rich.table import Table
 
-from mlsbi._bench_names import TASKS
 from mlsbi._compare import runs_to_match
-from mlsbi.bench import Cell, Outcome
+from mlsbi.benching.cells import Cell, Outcome
+from mlsbi.benching.names import TASKS
 
 __all__ = ["Figure", "Row", "append", "commit", "line", "read", "read_reference", "show", "table"]
 
@@ -31,7 +31,7 @@ _COLUMNS = (
     "seconds",
     "commit",
 )
-_REFERENCE = Path(__file__).parents[2] / "benchmarks" / "reference.json"
+_REFERENCE = Path(__file__).parents[3] / "benchmarks" / "reference.json"
 
 
 @dataclass(frozen=True)
