@@ -36,6 +36,8 @@ from mlsbi.strategies import (
 
 if TYPE_CHECKING:
     from mlsbi import plots, tasks
+    from mlsbi._from_sbi import from_sbi
+    from mlsbi._sbi_level import sbi_level
     from mlsbi.checking.check import check
     from mlsbi.checking.observation import ObservationCheck, check_observation
     from mlsbi.checking.repair import Calibration, calibrate
@@ -54,7 +56,9 @@ _HOME = {
     "calibrate": "checking.repair",
     "check": "checking.check",
     "check_observation": "checking.observation",
+    "from_sbi": "_from_sbi",
     "report": "reporting",
+    "sbi_level": "_sbi_level",
 }
 
 
@@ -104,6 +108,7 @@ __all__ = [
     "export_runs",
     "fit_likelihood",
     "fit_posterior",
+    "from_sbi",
     "import_runs",
     "infer",
     "load_fit",
@@ -111,6 +116,7 @@ __all__ = [
     "pilot",
     "plots",
     "report",
+    "sbi_level",
     "simulate",
     "tasks",
 ]

@@ -20,7 +20,7 @@ from mlsbi.prior import Prior
 if TYPE_CHECKING:
     from mlsbi.data import MultilevelData
 
-__all__ = ["check_costs_alike", "check_joinable", "check_shape", "join"]
+__all__ = ["check_costs_alike", "check_joinable", "check_shape", "join", "same_prior"]
 
 _DRAWS = 16  # at which densities of priors are compared
 _OTHERS = "as these data"
@@ -116,6 +116,12 @@ def check_joinable(
             f"{own.prior.distribution}, whose density differs. Pass runs with the same prior."
         )
     return own
+
+
+def same_prior(first: Prior, second: Prior) -> bool:
+    """Whether two priors have the same support and the same density, whatever their classes."""
+    ends = ((first.low, second.low), (first.high, second.high))
+    return all(torch.equal(a, b) for a, b in ends) and _same_density(first, second)
 
 
 def _same_density(first: Prior, second: Prior) -> bool:

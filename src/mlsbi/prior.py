@@ -16,6 +16,7 @@ from mlsbi._checks import as_tensor, check_count, check_type
 from mlsbi._prior_bounds import Bounds, support_bounds
 from mlsbi._prior_dict import as_float32, distribution_from_dict, distribution_to_dict
 from mlsbi._prior_product import Product
+from mlsbi._prior_sbi import unwrapped
 from mlsbi._random import isolated_rng
 
 __all__ = ["Prior", "as_prior"]
@@ -168,15 +169,16 @@ def as_prior(prior: Any) -> Prior:
 
     Args:
         prior: A `torch.distributions.Distribution` with `event_shape` `(d,)` and `batch_shape`
-            `()` (sbi's `BoxUniform` and `MultipleIndependent` are such), a sequence of
-            independent one-dimensional distributions, or a `Prior`, which is passed on.
+            `()` (sbi's `BoxUniform` and `MultipleIndependent` are such), what sbi's
+            `process_prior` returns, a sequence of independent one-dimensional distributions, or a
+            `Prior`, which is passed on.
 
     Returns:
         The prior. It holds a copy, with float32 parameters where the family is a known one: the
         distribution passed in is not changed.
 
     Raises:
-        TypeError: If `prior` is none of these.
+        TypeError: If `prior` is none of these, or a proposal (sbi's `RestrictedPrior`).
         ValueError: If its shape or its support is not one that mlsbi can use.
     """
     if isinstance(prior, Prior):
@@ -185,7 +187,7 @@ def as_prior(prior: Any) -> Prior:
     if isinstance(prior, (list, tuple)):
         distribution = _product(prior)
     elif isinstance(prior, Distribution):
-        distribution = _copy(prior)
+        distribution = unwrapped(_copy(prior))
     else:
         raise TypeError(f"prior must be a distribution; got {type(prior).__name__}. {_KINDS}")
     _check_shapes(distribution)
