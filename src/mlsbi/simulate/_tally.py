@@ -82,12 +82,13 @@ class Tally:
             f"{own.failed} failed" if own.failed else "",
         )
 
-    def line(self) -> str:
+    def line(self, first: int = 0) -> str:
+        """All levels in one line; the lowest of them has the number `first`."""
         now = self.clock()
         texts = []
         for level, own in enumerate(self.levels):
             details = ", ".join(part for part in self.parts(level, now) if part)
-            text = f"level {level} {own.through}/{own.total}"
+            text = f"level {first + level} {own.through}/{own.total}"
             texts.append(f"{text} ({details})" if details else text)
         return ", ".join(texts)
 
@@ -99,6 +100,7 @@ def _pair_cost(costs: Sequence[float | None], level: int) -> float | None:
 
 
 def rate_text(rate: float) -> str:
+    """Rows a second, in the unit of time that suits them."""
     units = {"s": 1, "min": 60, "h": 3600}
     unit = next((name for name, length in units.items() if rate * length >= 0.1), "h")
     number = rate * units[unit]
@@ -106,6 +108,7 @@ def rate_text(rate: float) -> str:
 
 
 def span(seconds: float) -> str:
+    """A time in the unit that suits it."""
     for unit, length, limit in (("s", 1, 120), ("min", 60, 3600), ("h", 3600, 172800)):
         if seconds < limit:
             number = seconds / length
