@@ -141,7 +141,7 @@ class Prior:
         """A description in plain JSON types, for `from_dict`.
 
         Returns:
-            The description; `{"type": "custom", ...}` if the family is not one that mlsbi can
+            The description; its `type` is "custom" if the family is not one that mlsbi can
             rebuild without running code from a file.
         """
         return distribution_to_dict(self.distribution)

@@ -31,8 +31,6 @@ __all__ = ["Bridge"]
 class Bridge(OnDraws):
     """Train on synthetic runs of level L, made of cheap draws by a bridge that the pairs teach.
 
-    Its other options are those of `OnDraws`.
-
     Attributes:
         draws: Where the cheap draws come from. "real": level 0's runs. "emulated": a mixture
             density of x_0 given theta, fitted to those runs. "both": half and half.

@@ -21,7 +21,7 @@ class Emulator(OnDraws):
 
     It uses level L's runs alone (with learned summaries, level 0's to learn the summary), as much
     as few runs can give: what a bridge wins over it is what the low levels are worth. With one
-    level it is `SingleLevel`, as every strategy is. Its options are those of `OnDraws`.
+    level it is `SingleLevel`, as every strategy is.
     """
 
     @property

@@ -15,7 +15,7 @@ __all__ = ["Transfer"]
 
 @dataclass(frozen=True)
 class Transfer(Strategy):
-    """Pre-train on level 0, then fine-tune on levels 1 .. L in order, stopping early on each.
+    """Pre-train on level 0, then fine-tune on levels 1 to L in order, stopping early on each.
 
     Needs no coupling: it reads the fine member of each pair only.
 
