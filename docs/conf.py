@@ -54,7 +54,11 @@ nitpick_ignore_regex = [
     ("py:class", "Figure|Axes"),
     ("py:class", r"mlsbi\.(_fit_base\.Fit|checking\.repair\._Fit|crossfit\.Scored)"),
     ("py:class", r"mlsbi\.metrics\.coverage\.PosteriorLike"),
-    ("py:class", r"mlsbi\.estimators\.(base\.ConditionalDensity|specs\.EstimatorSpec)"),
+    (
+        "py:class",
+        r"mlsbi\.estimators\.(base\.ConditionalDensity|specs\.EstimatorSpec|"
+        r"build\.Blueprint|estimator\.Estimator)",
+    ),
     ("py:class", r"mlsbi\.(problem\.Problem|strategies\.base\.Solution|training\.StageResult)"),
     ("py:class", r"mlsbi\._study_file\.StudyFile"),
 ]
