@@ -169,9 +169,8 @@ def advise(study: Study, wishes: Wishes, *, progress: bool = False) -> Advice:
         problem = str(error)
     choice = None
     if plan is not None and plan.budget is not None and len(plan) >= 3:
-        own = study.file.plan
         choice = pilot.choose_levels(
-            plan.budget, strategy=study.strategy, kind=own.kind, seed=study.seed
+            plan.budget, strategy=study.strategy, kind=study.file.planned_kind, seed=study.seed
         )
     columns = len(pilot.columns)
     lines = _next(study, plan, choice, columns) if problem is None else ()
@@ -235,7 +234,7 @@ def _next(study: Study, plan: Plan | None, choice: Choices | None, columns: int)
     """Lines of Python that make the runs and fit."""
     if plan is None:
         return ("choose a budget: mlsbi plan ... --budget B, or budget = B in [plan] of the file",)
-    run, own = study.file.run, study.file.plan
+    run = study.file.run
     options = [f"seed={study.seed}", f"store={str(study.output / 'runs.zarr')!r}"]
     options += [f"executor={run.executor}"] if run.executor else []
     options += [f"timeout={run.timeout:g}"] if run.timeout else []
@@ -258,5 +257,5 @@ def _next(study: Study, plan: Plan | None, choice: Choices | None, columns: int)
         f"study = Study.load({str(study.path)!r})",
         f"data = mlsbi.simulate(study.hierarchy(), [{counts}], {', '.join(options)})",
         f"data = study.pilot(n={columns}).data.joined(data)  # its runs are there, and count, too",
-        f"fit = mlsbi.fit_{own.kind}(data, {strategy}seed={study.seed})",
+        f"fit = mlsbi.fit_{study.kind}(data, {strategy}seed={study.seed})",
     )

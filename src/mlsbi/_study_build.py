@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import distributions as td
 
-from mlsbi._study_file import LevelTable, ParameterTable, StudyFile
+from mlsbi._study_file import StudyFile
 from mlsbi._study_import import load_object
+from mlsbi._study_sources import LevelTable, ParameterTable
 from mlsbi.hierarchy import Hierarchy, Level
 from mlsbi.prior import Prior, as_prior
 from mlsbi.simulate._command import CommandLevel
@@ -44,7 +45,7 @@ _STRATEGIES: dict[str, Callable[[], Strategy | None]] = {
 
 
 def build_strategy(name: str) -> Strategy | None:
-    """The strategy of `plan.strategy`; None leaves the choice to the library."""
+    """The strategy of that word; None leaves the choice to the library."""
     return _STRATEGIES[name]()
 
 
@@ -57,6 +58,11 @@ def build_hierarchy(file: StudyFile, folder: Path) -> Hierarchy:
     """
     if file.hierarchy is not None:
         return _named_hierarchy(file.hierarchy, folder)
+    if file.source != "simulators":
+        raise ValueError(
+            "levels must have simulators or commands to be run; got runs on disk. Read them: "
+            "study.simulate()"
+        )
     noise = None
     if file.noise is not None:
         noise = _function(file.noise.python, folder, key="noise.python")

@@ -1,192 +1,54 @@
 """What may stand in a study's file: one model a table; `mlsbi.study` says what it is for.
 
 A field's description is the second half of the error about it: "levels[0].cost must be ...". A new
-table is a new model and its line in `StudyFile`; unknown keys are refused everywhere.
+table is a new model (`_study_sources.py`, `_study_tables.py`) and its line in `StudyFile`; unknown
+keys are refused everywhere.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-__all__ = [
-    "LevelTable",
-    "NoiseTable",
-    "ParameterTable",
-    "PilotTable",
-    "PlanTable",
-    "PriorTable",
-    "RunTable",
-    "StudyFile",
-    "StudyTable",
-]
+from mlsbi._study_sources import (
+    LevelTable,
+    NoiseTable,
+    ParameterTable,
+    PilotTable,
+    PlanTable,
+    PriorTable,
+)
+from mlsbi._study_tables import (
+    CheckTable,
+    DataTable,
+    FitTable,
+    ObservationTable,
+    Reference,
+    ReportTable,
+    RunTable,
+    SimulateTable,
+    Table,
+    Text,
+)
 
-_Text = Annotated[str, StringConstraints(min_length=1)]
-_Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
-_Positive = Annotated[float, Field(gt=0)]
-_Count = Annotated[int, Field(ge=1)]
-
-_FUNCTION = "'package.module:function'; the module lies beside the file or on Python's path"
-_STRATEGY = Literal[
-    "default", "single", "emulator", "multilevel", "transfer", "pooled", "bridge", "stack"
-]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+__all__ = ["StudyFile", "StudyTable", "words"]
 
 
-class StudyTable(_Table):
+class StudyTable(Table):
     """`[study]`: its name, seed and output folder."""
 
-    name: _Text | None = Field(None, description="a text; by default the file's name")
+    name: Text | None = Field(None, description="a text; by default the file's name")
     seed: int = Field(0, ge=0, lt=2**63, description="a whole number in [0, 2**63)")
-    output: _Text | None = Field(
+    output: Text | None = Field(
         None, description="a folder, absolute or seen from the file; by default beside the file"
     )
 
 
-class ParameterTable(_Table):
-    """`[[parameters]]`: one entry of theta and its prior."""
-
-    name: _Text = Field(description="the parameter's name, a text")
-    kind: Literal["uniform", "log-uniform", "normal"] = Field(
-        "uniform", description="'uniform', 'log-uniform' or 'normal'"
-    )
-    low: float | None = Field(None, description="a finite number, the prior's lower end")
-    high: float | None = Field(None, description="a finite number, the prior's upper end")
-    mean: float | None = Field(None, description="a finite number")
-    sd: _Positive | None = Field(None, description="a positive number, the standard deviation")
-
-    @model_validator(mode="after")
-    def _numbers(self) -> ParameterTable:
-        wanted = ("mean", "sd") if self.kind == "normal" else ("low", "high")
-        given = [key for key in ("low", "high", "mean", "sd") if getattr(self, key) is not None]
-        if given != list(wanted):
-            raise ValueError(
-                f"must have {wanted[0]} and {wanted[1]}, as kind = '{self.kind}' wants; got "
-                f"{', '.join(given) or 'neither'}"
-            )
-        if self.low is not None and self.high is not None and not self.low < self.high:
-            raise ValueError(f"must have low < high; got low = {self.low:g}, high = {self.high:g}")
-        if self.kind == "log-uniform" and self.low is not None and self.low <= 0:
-            raise ValueError(f"must have low > 0, as it is log-uniform; got low = {self.low:g}")
-        return self
-
-
-class PriorTable(_Table):
-    """`[prior]`: any other prior, from Python."""
-
-    python: _Reference = Field(
-        description="'package.module:attribute': a torch or sbi distribution over theta, or a list "
-        "of one-dimensional ones, or a function without arguments that returns one"
-    )
-
-
-class LevelTable(_Table):
-    """`[[levels]]`: one simulator, a Python function or a program."""
-
-    simulator: _Reference | None = Field(None, description=_FUNCTION)
-    command: _Text | Annotated[list[_Text], Field(min_length=1)] | None = Field(
-        None, description="a command line such as './simulator {theta} {seed}', or a list of words"
-    )
-    cost: _Positive | None = Field(
-        None, description="a positive number: the cost of one run, in one unit for all levels"
-    )
-    name: _Text | None = Field(None, description="a text, used in messages")
-    options: dict[str, Any] | None = Field(
-        None, description="a table of further keyword arguments of the simulator"
-    )
-    batched: bool | None = Field(
-        None, description="true (many rows at once, the default) or false (one row at a time)"
-    )
-    batch_size: _Count | None = Field(None, description="a whole number, at least 1")
-    read: _Reference | None = Field(None, description=f"{_FUNCTION}: read(path) -> x")
-    separator: str | None = Field(None, description="a text: what joins the numbers of {theta}")
-    suffix: str | None = Field(None, description="the end of the output's name, such as '.npy'")
-    timeout: _Positive | None = Field(
-        None, description="a positive number: seconds that one run of the program may take"
-    )
-    keep_failed: bool | None = Field(None, description="true or false")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> LevelTable:
-        if (self.simulator is None) == (self.command is None):
-            got = "neither" if self.simulator is None else "both"
-            raise ValueError(f"must have simulator or command, one of the two; got {got}")
-        kind = "simulator"
-        others: tuple[str, ...] = ("read", "separator", "suffix", "timeout", "keep_failed")
-        if self.command is not None:
-            kind, others = "command", ("options", "batched", "batch_size")
-        wrong = [key for key in others if getattr(self, key) is not None]
-        if wrong:
-            raise ValueError(f"must have no {wrong[0]}, as it is a {kind}; leave it out")
-        if self.batched is False and self.batch_size is not None:
-            raise ValueError("must have no batch_size with batched = false; leave it out")
-        return self
-
-
-class NoiseTable(_Table):
-    """`[noise]`: what coupled runs share, where it is not a seed a row."""
-
-    python: _Reference = Field(description=f"{_FUNCTION}: noise(n, generator) -> u")
-
-
-class PilotTable(_Table):
-    """`[pilot]`: the small coupled run."""
-
-    n: int = Field(64, ge=8, description="a whole number, at least 8: runs of every level")
-
-
-class PlanTable(_Table):
-    """`[plan]`: what may be spent, and on what."""
-
-    budget: _Positive | None = Field(None, description="a positive number, in the unit of cost")
-    error: _Positive | None = Field(
-        None, description="a positive number: the error to reach, in place of a budget"
-    )
-    deadline: _Positive | None = Field(None, description="a positive number of seconds")
-    cores: _Count | None = Field(None, description="a whole number, at least 1")
-    strategy: _STRATEGY = Field(
-        "default",
-        description="'default', 'single', 'emulator', 'multilevel', 'transfer', 'pooled', "
-        "'bridge' or 'stack'",
-    )
-    kind: Literal["posterior", "likelihood"] = Field(
-        "posterior", description="'posterior' or 'likelihood'"
-    )
-    minimum: _Count | Annotated[list[_Count], Field(min_length=1)] | None = Field(
-        None, description="a whole number, at least 1, or a list with one for each level"
-    )
-
-    @model_validator(mode="after")
-    def _one_aim(self) -> PlanTable:
-        if self.budget is not None and self.error is not None:
-            raise ValueError("must have budget or error, not both; leave one out")
-        return self
-
-
-class RunTable(_Table):
-    """`[run]`: what runs the simulators."""
-
-    executor: _Count | None = Field(
-        None, description="a whole number of processes, at least 1; left out: this process"
-    )
-    timeout: _Positive | None = Field(None, description="a positive number of seconds for a run")
-    on_failure: Literal["drop", "retry", "raise"] | None = Field(
-        None, description="'drop', 'retry' or 'raise'"
-    )
-    retries: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="a whole number, at least 0"
-    )
-    isolate: bool | None = Field(None, description="true or false")
-
-
-class StudyFile(_Table):
+class StudyFile(Table):
     """The whole file."""
 
-    hierarchy: _Reference | None = Field(
+    hierarchy: Reference | None = Field(
         None,
         description="'package.module:object', an mlsbi.Hierarchy or a function without arguments "
         "that returns one; the module lies beside the file or on Python's path",
@@ -200,37 +62,129 @@ class StudyFile(_Table):
         None, description="one or more tables, [[levels]], coarsest first"
     )
     noise: NoiseTable | None = Field(None, description="a table, [noise]")
+    data: DataTable | None = Field(None, description="a table, [data]")
     pilot: PilotTable = Field(default_factory=PilotTable, description="a table, [pilot]")
     plan: PlanTable = Field(default_factory=PlanTable, description="a table, [plan]")
+    simulate: SimulateTable = Field(
+        default_factory=SimulateTable, description="a table, [simulate]"
+    )
+    fit: FitTable = Field(default_factory=FitTable, description="a table, [fit]")
+    check: CheckTable = Field(default_factory=CheckTable, description="a table, [check]")
+    observation: ObservationTable | None = Field(None, description="a table, [observation]")
+    report: ReportTable = Field(default_factory=ReportTable, description="a table, [report]")
     run: RunTable = Field(default_factory=RunTable, description="a table, [run]")
+
+    @property
+    def source(self) -> str:
+        """Where runs come from: `"simulators"`, `"arrays"` on disk or saved `"data"`."""
+        if self.data is not None:
+            return "data"
+        stored = self.levels is not None and self.levels[0].source == "arrays"
+        return "arrays" if stored else "simulators"
+
+    @property
+    def kind(self) -> str:
+        """Of the fit: `"posterior"` or `"likelihood"`."""
+        return self.fit.kind or self.plan.kind or "posterior"
+
+    @property
+    def strategy(self) -> str:
+        """The word for the strategy of the fit."""
+        return self.fit.strategy or self.plan.strategy or "default"
+
+    @property
+    def planned_kind(self) -> str:
+        """The kind of fit to plan for."""
+        return self.plan.kind or self.kind
+
+    @property
+    def planned_strategy(self) -> str:
+        """The word for the strategy to plan for."""
+        return self.plan.strategy or self.strategy
 
     @model_validator(mode="after")
     def _one_source(self) -> StudyFile:
-        parts = {key: getattr(self, key) for key in ("parameters", "prior", "levels", "noise")}
-        given = [key for key, value in parts.items() if value is not None]
+        keys = ("parameters", "prior", "levels", "noise", "data")
+        given = [key for key in keys if getattr(self, key) is not None]
         if self.hierarchy is not None:
             if given:
                 raise ValueError(
                     f"the file must have hierarchy or {given[0]}, not both; leave one out"
                 )
             return self
-        if (self.parameters is None) == (self.prior is None):
-            got = "neither" if self.prior is None else "both"
-            raise ValueError(
-                f"the file must have [[parameters]] or [prior], one of the two; got {got}"
-            )
+        if self.parameters is not None and self.prior is not None:
+            raise ValueError(_PRIOR.format("both"))
+        if self.data is not None:
+            others = [key for key in ("levels", "noise") if key in given]
+            if others:
+                raise ValueError(
+                    f"the file must have [data] or {others[0]}, not both; leave one out"
+                )
+            return self
+        if self.parameters is None and self.prior is None:
+            raise ValueError(_PRIOR.format("neither"))
         if self.levels is None:
             raise ValueError("the file must have [[levels]], one a simulator; got none")
-        self._lengths(len(self.levels))
+        self._arrays(self.levels)
         return self
 
-    def _lengths(self, levels: int) -> None:
+    def _arrays(self, levels: list[LevelTable]) -> None:
+        """Runs on disk: of all levels or of none, and pairs above level 0."""
+        kinds = [table.source for table in levels]
+        if "arrays" not in kinds:
+            return
+        if set(kinds) != {"arrays"}:
+            other = next(
+                i for i, kind in enumerate(kinds) if (kind == "arrays") != (kinds[0] == "arrays")
+            )
+            raise ValueError(
+                "the file must have runs on disk at all levels or at none; got "
+                f"levels[0] with {_what(kinds[0])} and levels[{other}] with {_what(kinds[other])}"
+            )
+        if self.noise is not None:
+            raise ValueError("the file must have no [noise], as its runs are on disk; leave it out")
+        for number, table in enumerate(levels):
+            if number == 0 and table.x_coarse is not None:
+                raise ValueError(
+                    "levels[0] must have no x_coarse: there is no level below it; leave it out"
+                )
+            if number > 0 and table.x_coarse is None:
+                raise ValueError(
+                    f"levels[{number}] must have x_coarse, what level {number - 1} gave with the "
+                    "same theta and noise; it is missing"
+                )
+
+    @model_validator(mode="after")
+    def _lengths(self) -> StudyFile:
         names = [entry.name for entry in self.parameters or []]
         twice = [name for i, name in enumerate(names) if name in names[:i]]
         if twice:
             raise ValueError(f"parameters must have different names; got {twice[0]!r} twice")
-        minimum = self.plan.minimum
-        if isinstance(minimum, list) and len(minimum) != levels:
+        true = None if self.observation is None else self.observation.theta
+        if names and true is not None and len(true) != len(names):
             raise ValueError(
-                f"plan.minimum must have one number a level, {levels}; got {len(minimum)}"
+                f"observation.theta must have one number a parameter, {len(names)}; got {len(true)}"
             )
+        for key, own in (("plan.minimum", self.plan.minimum), ("simulate.n", self.simulate.n)):
+            if self.levels and isinstance(own, list) and len(own) != len(self.levels):
+                raise ValueError(
+                    f"{key} must have one number a level, {len(self.levels)}; got {len(own)}"
+                )
+        if self.source != "simulators" and self.simulate.n is not None:
+            raise ValueError(
+                "simulate.n must be left out, as the runs are on disk; take fewer of them with "
+                "rows = 'START:STOP' of a level"
+            )
+        return self
+
+
+_PRIOR = "the file must have [[parameters]] or [prior], one of the two; got {}"
+
+
+def _what(kind: str) -> str:
+    return "runs on disk" if kind == "arrays" else f"a {kind}"
+
+
+def words(table: Table) -> dict[str, Any]:
+    """What a table says, keys that are left out left out."""
+    return table.model_dump(exclude_none=True)

@@ -1,7 +1,7 @@
 """Studies: a whole job in one file, `study.toml`, for the command line and for Python.
 
-A study names what `Hierarchy` is made of (prior, levels, noise), where its output goes, and what
-may be spent:
+A study names what `Hierarchy` is made of (prior, levels, noise), where its output goes, what may
+be spent, and what is to be learned:
 
     [[parameters]]                       # theta, one table an entry
     name = "rate"
@@ -19,7 +19,12 @@ may be spent:
     [plan]
     budget = 5000.0
 
-`docs/studies.md` lists all keys.
+    [observation]
+    x = "seen.csv"
+
+`docs/studies.md` lists all keys. `_study_file.py` checks them, `_study_build.py` makes objects of
+them, `_study_arrays.py` reads runs on disk, `_study_steps.py` does the steps, `_study_journal.py`
+remembers them, and `_study_validate.py` tries everything out.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -36,14 +41,22 @@ from mlsbi._checks import check_type
 from mlsbi._study_build import build_hierarchy, build_strategy
 from mlsbi._study_errors import explain
 from mlsbi._study_file import StudyFile
+from mlsbi._study_results import Step, StudyResult
+from mlsbi._study_steps import at_desk
+from mlsbi._study_validation import Validation
 from mlsbi.hierarchy import Hierarchy
 from mlsbi.strategies import Strategy
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mlsbi.checking.result import Check
+    from mlsbi.data import MultilevelData
     from mlsbi.planning.pilot import Pilot
     from mlsbi.planning.plan import Plan
+    from mlsbi.results import LikelihoodFit, PosteriorFit
 
-__all__ = ["Study"]
+__all__ = ["Step", "Study", "StudyResult", "Validation"]
 
 
 @dataclass(frozen=True)
@@ -107,9 +120,14 @@ class Study:
         return None if tables is None else tuple(table.name for table in tables)
 
     @property
+    def kind(self) -> str:
+        """What is fitted, "posterior" or "likelihood"."""
+        return self.file.kind
+
+    @property
     def strategy(self) -> Strategy | None:
         """The strategy to plan for; None is the library's default."""
-        return build_strategy(self.file.plan.strategy)
+        return build_strategy(self.file.planned_strategy)
 
     @property
     def pilot_store(self) -> Path:
@@ -119,7 +137,8 @@ class Study:
     @property
     def cores(self) -> int:
         """Workers that a deadline is planned for: `plan.cores`, or `run.executor`, or 1."""
-        return self.file.plan.cores or self.file.run.executor or 1
+        workers = self.file.run.executor
+        return self.file.plan.cores or (workers if isinstance(workers, int) else 1)
 
     def hierarchy(self) -> Hierarchy:
         """Import what the file names, and put the hierarchy together.
@@ -138,6 +157,35 @@ class Study:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.path}: {error}") from error
 
+    def observed(self) -> Tensor | None:
+        """The observation of the file, as it stands there; None where it has none.
+
+        Raises:
+            ValueError: If it cannot be read.
+        """
+        from mlsbi._study_arrays import read_observation
+
+        return read_observation(self)
+
+    def validate(self, *, progress: bool = False) -> Validation:
+        """Try everything out: run each level a few times, and look at all that the file names.
+
+        Nothing is written to the output folder. What is wrong is in `problems` of what is returned;
+        a simulator that raises is reported, too.
+
+        Returns:
+            What was found; print it.
+        """
+        from mlsbi._study_validate import validate
+
+        return validate(self, progress=progress)
+
+    def steps(self) -> tuple[Step, ...]:
+        """How far the output folder is, step by step; nothing is run or written."""
+        from mlsbi._study_state import states
+
+        return states(self)
+
     def pilot(self, *, n: int | None = None, progress: bool = False) -> Pilot:
         """Run the pilot, or go on with it: its runs are kept in the output folder.
 
@@ -149,21 +197,120 @@ class Study:
             The pilot.
 
         Raises:
-            ValueError: If the file names something that is not there, or the output folder holds
-                the pilot of other simulators.
-            RuntimeError: If a simulator fails (all its runs, or one with `on_failure = "raise"`).
+            ValueError: If the file names something that is not there, its runs are on disk, or the
+                output folder holds the pilot of other simulators.
+            RuntimeError: If a simulator fails (all its runs, or one with `on_failure = "raise"`),
+                or another process works in the output folder.
         """
-        from mlsbi.planning.pilot import pilot
+        with at_desk(self, progress=progress) as desk:
+            return desk.pilot(n)
 
-        run = self.file.run.model_dump(exclude_none=True)  # its keys are the arguments' names
-        return pilot(
-            self.hierarchy(),
-            n=self.file.pilot.n if n is None else n,
-            seed=self.seed,
-            store=self.pilot_store,
-            progress=progress,
-            **run,
-        )
+    def plan(self, *, progress: bool = False) -> Plan | None:
+        """How many runs of each level to make, by the file's `[plan]`; kept in `plan.json`.
+
+        Returns:
+            The plan; None where the runs are on disk, or `simulate.n` says how many to make.
+
+        Raises:
+            ValueError: If the file does not say what may be spent, or nothing can be planned within
+                it; and as `pilot`.
+            RuntimeError: As `pilot`.
+        """
+        with at_desk(self, progress=progress) as desk:
+            return desk.plan
+
+    def simulate(self, *, progress: bool = False) -> MultilevelData:
+        """Make the runs that are missing, or read them where they are on disk.
+
+        They are kept in `runs.zarr`, and a call that was cut short goes on there. The pilot's runs
+        count, and come first.
+
+        Returns:
+            The runs.
+
+        Raises:
+            ValueError: If the output folder holds runs of other simulators, or an array on disk is
+                not what it must be; and as `plan`.
+            RuntimeError: If a simulator fails; finished runs are kept. As `plan`, too.
+        """
+        with at_desk(self, progress=progress) as desk:
+            return desk.data
+
+    def fit(self, *, progress: bool = False) -> PosteriorFit | LikelihoodFit:
+        """Learn from the runs as `[fit]` says, or load what was learned from the same before.
+
+        Returns:
+            The fit, also in the folder `fit`.
+
+        Raises:
+            ValueError: As `simulate`; or if a key of `[fit]` does not go with the runs.
+            RuntimeError: As `simulate`.
+        """
+        with at_desk(self, progress=progress) as desk:
+            return desk.fit
+
+    def check(self, *, progress: bool = False) -> Check:
+        """Check the fit: on held-out runs where `[check]` names some, else by cross-fitting.
+
+        Returns:
+            The check, also in `check.json`.
+
+        Raises:
+            ValueError: As `fit`; or if the observation or the held-out runs do not fit the runs.
+            RuntimeError: As `fit`; or if the fit failed in every fold.
+        """
+        with at_desk(self, progress=progress) as desk:
+            return desk.check
+
+    def report(self, *, progress: bool = False) -> Path:
+        """Write the report.
+
+        Returns:
+            Its file, `report.html` in the output folder.
+
+        Raises:
+            ValueError: As `check`.
+            RuntimeError: As `check`.
+        """
+        with at_desk(self, progress=progress) as desk:
+            return desk.report
+
+    def run(self, *, progress: bool = False) -> StudyResult:
+        """Do all steps that are not done: plan, simulate, fit, check, report.
+
+        What the later steps need is looked at before the first run is made.
+
+        Returns:
+            The result of every step.
+
+        Raises:
+            ValueError: As the steps.
+            RuntimeError: As the steps.
+        """
+        with at_desk(self, progress=progress) as desk:
+            desk.look_ahead()
+            return desk.result
+
+    def sample(self, n: int, *, x: Any = None, seed: int | None = None) -> Tensor:
+        """Draws from the posterior of the fit that is in the output folder.
+
+        Args:
+            n: Number of draws.
+            x: The observation, shape `(*event,)`, or m independent ones `(m, *event)` for a
+                likelihood fit; by default that of the file.
+            seed: Same seed, same draws; by default the study's.
+
+        Returns:
+            Shape `(n, d)`. Those of a likelihood fit come from importance sampling.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: If there is no observation or no fit yet, the fit is of another state of the
+                file, or an argument has a wrong value.
+        """
+        from mlsbi._study_sample import sample
+
+        return sample(self, n, x=x, seed=seed)
 
     def allocate(
         self,
@@ -175,6 +322,8 @@ class Study:
         cores: int | None = None,
     ) -> Plan:
         """The plan for what may be spent; by default what the file's `[plan]` says.
+
+        The pilot's runs count towards it when the plan is run.
 
         Args:
             pilot: The study's pilot.
@@ -197,7 +346,7 @@ class Study:
             budget=budget,
             error=error,
             strategy=self.strategy,
-            kind=plan.kind,
+            kind=self.file.planned_kind,
             minimum=plan.minimum,
             deadline=plan.deadline if deadline is None else deadline,
             cores=self.cores if cores is None else cores,
