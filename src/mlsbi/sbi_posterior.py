@@ -150,6 +150,8 @@ def likelihood_posterior(
             posterior: NeuralPosterior = VIPosterior(potential, prior=prior, **chosen)
         else:
             posterior = _SAMPLERS[sample_with](potential, proposal=prior, **chosen)
+    if not hasattr(posterior, "prior"):
+        posterior.prior = prior  # sbi's ActiveSubspace asks every posterior for it
     return posterior.set_default_x(observations)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -107,10 +108,11 @@ class Blueprint:
         context = torch.randn(64, *self.context_shape, generator=make_generator(seed, "shapes"))
         embedding = None
         if self.embedding_net is not None:
-            embedding = StackedModule(
-                self.embedding_net, self.members, seed=derive_seed(seed, "embedding")
-            )
-            context = self._embedded(embedding, context)
+            net = copy.deepcopy(self.embedding_net)
+            self._tried(net, context)  # some nets make their last layers when they first see x
+            embedding = StackedModule(net, self.members, seed=derive_seed(seed, "embedding"))
+            out = self._tried(embedding, context.expand(self.members, *context.shape))
+            context = self._features(out[0], rows=context.shape[0])
         elif len(self.context_shape) != 1:
             embedding = StackedModule(nn.Flatten(), self.members, seed=0)
             context = context.flatten(1)
@@ -122,21 +124,25 @@ class Blueprint:
         density = self._density(context, seed)
         return density if embedding is None else EmbeddedDensity(embedding, density)
 
-    def _embedded(self, embedding: StackedModule, context: Tensor) -> Tensor:
+    def _tried(self, net: nn.Module, context: Tensor) -> Any:
+        """What a net makes of contexts, without touching batch statistics or drawing dropout."""
+        was = net.training
         try:
-            embedding.eval()  # trying it out must not touch batch statistics, or draw dropout
             with torch.no_grad():
-                out = embedding(context.expand(self.members, *context.shape))[0]
-            embedding.train()
+                return net.eval()(context)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ValueError(
                 f"embedding_net failed on contexts of shape (n, {self._shape()}): {error}; it must "
                 "map (n, *event) to (n, features), with the event shape of the data"
             ) from error
-        if not isinstance(out, Tensor) or out.dim() < 2 or out.shape[0] != context.shape[0]:
+        finally:
+            net.train(was)
+
+    def _features(self, out: Any, *, rows: int) -> Tensor:
+        if not isinstance(out, Tensor) or out.dim() < 2 or out.shape[0] != rows:
             raise ValueError(
                 "embedding_net must map (n, *event) to (n, features); got shape "
-                f"{tuple(getattr(out, 'shape', ()))} from {tuple(context.shape)}"
+                f"{tuple(getattr(out, 'shape', ()))} from {(rows, *self.context_shape)}"
             )
         return out.flatten(1)
 

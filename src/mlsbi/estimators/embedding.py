@@ -11,7 +11,17 @@ from torch.func import functional_call
 from mlsbi._random import derive_seed, isolated_rng
 from mlsbi.estimators.base import ConditionalDensity
 
-__all__ = ["EmbeddedDensity", "StackedModule"]
+__all__ = ["EmbeddedDensity", "StackedModule", "as_real", "as_was"]
+
+
+def as_real(tensor: Tensor) -> Tensor:
+    """Complex numbers as pairs on a new last axis, which the loop and its optimiser can work on."""
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def as_was(tensor: Tensor, *, complex_: bool) -> Tensor:
+    """The complex numbers again."""
+    return torch.view_as_complex(tensor.contiguous()) if complex_ else tensor
 
 
 class StackedModule(nn.Module):
@@ -37,10 +47,10 @@ class StackedModule(nn.Module):
         self._template = [copy.deepcopy(module).to("meta")]
         self._names = [n for n, _ in module.named_parameters()]
         self._buffer_names = [n for n, _ in module.named_buffers()]
+        self._complex = [p.is_complex() for p in module.parameters()]
         states = [dict(c.named_parameters()) | dict(c.named_buffers()) for c in copies]
-        self.stacked = nn.ParameterList(
-            [nn.Parameter(torch.stack([s[n].detach() for s in states])) for n in self._names]
-        )
+        stacks = [torch.stack([as_real(s[n].detach()) for s in states]) for n in self._names]
+        self.stacked = nn.ParameterList([nn.Parameter(stack) for stack in stacks])
         for i, name in enumerate(self._buffer_names):
             self.register_buffer(f"stacked_buffer_{i}", torch.stack([s[name] for s in states]))
 
@@ -50,7 +60,8 @@ class StackedModule(nn.Module):
         buffers = [getattr(self, f"stacked_buffer_{i}") for i in range(len(self._buffer_names))]
         outs = []
         for i in range(self.members):
-            state = {n: p[i] for n, p in zip(self._names, self.stacked, strict=True)}
+            own = zip(self._names, self.stacked, self._complex, strict=True)
+            state = {n: as_was(p[i], complex_=c) for n, p, c in own}
             state |= {n: b[i] for n, b in zip(self._buffer_names, buffers, strict=True)}
             outs.append(functional_call(template, state, (x[i],)))
         return torch.stack(outs)

@@ -12,7 +12,6 @@ sbi: Tejero-Cantero et al. (2020), "sbi: a toolkit for simulation-based inferenc
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,9 @@ from torch.func import functional_call
 from mlsbi._checks import as_tensor, check_count, check_option, check_seed
 from mlsbi._random import derive_seed, isolated_rng
 from mlsbi.estimators.base import ConditionalDensity
+from mlsbi.estimators.embedding import as_was
 from mlsbi.estimators.sbi_centre import sbi_centre, sbi_moments
+from mlsbi.estimators.sbi_stack import check_alike, stacked
 
 if TYPE_CHECKING:
     from sbi.neural_nets.estimators import ConditionalDensityEstimator
@@ -69,9 +70,11 @@ class SbiDensity(ConditionalDensity):
             ValueError: If they are not k objects of one architecture with parameters.
         """
         super().__init__()
-        _check_alike(estimators)
+        check_alike(estimators)
         self.members = len(estimators)
-        self.stack = _Dispatch(_stacked(estimators))
+        named = chain(estimators[0].named_parameters(), estimators[0].named_buffers())
+        self._complex = {f"estimator.{name}" for name, tensor in named if tensor.is_complex()}
+        self.stack = _Dispatch(stacked(estimators))
 
     def log_prob(self, value: Tensor, context: Tensor) -> Tensor:
         """Log density of each row under each member; see `ConditionalDensity.log_prob`."""
@@ -110,7 +113,8 @@ class SbiDensity(ConditionalDensity):
         named = dict(chain(self.stack.named_parameters(), self.stack.named_buffers()))
         # unbind, not indexing: its backward is one stack instead of k sums of padded tensors
         for own in zip(*(tensor.unbind(0) for tensor in named.values()), strict=True):
-            yield dict(zip(named, own, strict=True))
+            both = zip(named, own, strict=True)
+            yield {name: as_was(t, complex_=name in self._complex) for name, t in both}
 
 
 def sbi_density(
@@ -247,57 +251,6 @@ def _check_built(built: object, *, value: Tensor, context: Tensor, kind: str) ->
             f"{expected[0]} given contexts of shape {expected[1]}; got {got[0]} given {got[1]}. "
             f"For kind={kind!r} make it with sbi.neural_nets.{kind}_nn."
         )
-
-
-def _check_alike(estimators: Sequence[ConditionalDensityEstimator]) -> None:
-    if len({id(estimator) for estimator in estimators}) < len(estimators):
-        raise ValueError(
-            "the builder given as estimator must return a new estimator at each call; it returned "
-            "the same object twice. Build the network inside the function."
-        )
-    layouts = [
-        {name: tensor.shape for name, tensor in chain(e.named_parameters(), e.named_buffers())}
-        for e in estimators
-    ]
-    if any(layout != layouts[0] for layout in layouts):
-        raise ValueError(
-            "the builder given as estimator must return one architecture; its calls returned "
-            "parameters of different names or shapes. Fix the sizes inside the function."
-        )
-    if not any(True for _ in chain.from_iterable(e.parameters() for e in estimators)):
-        raise ValueError(
-            "the builder given as estimator returned an estimator without parameters, which "
-            "cannot be trained. Register its weights as torch.nn.Parameter."
-        )
-
-
-def _stacked(estimators: Sequence[ConditionalDensityEstimator]) -> ConditionalDensityEstimator:
-    """A copy of the first estimator that holds the stack of all the members' tensors."""
-    stack = copy.deepcopy(estimators[0])
-    done: dict[int, Tensor] = {}  # tied tensors stay tied
-    tensors = [
-        *stack.named_parameters(remove_duplicate=False),
-        *stack.named_buffers(remove_duplicate=False),
-    ]
-    for path, tensor in tensors:
-        parent, _, leaf = path.rpartition(".")
-        owner = stack.get_submodule(parent)
-        is_parameter = isinstance(tensor, nn.Parameter)
-        if id(tensor) not in done:
-            rows = torch.stack([_get(e, path).detach() for e in estimators])
-            done[id(tensor)] = (
-                nn.Parameter(rows, requires_grad=tensor.requires_grad) if is_parameter else rows
-            )
-        (owner._parameters if is_parameter else owner._buffers)[leaf] = done[id(tensor)]
-    return stack
-
-
-def _get(estimator: nn.Module, path: str) -> Tensor:
-    parent, _, leaf = path.rpartition(".")
-    tensor = getattr(estimator.get_submodule(parent), leaf)
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{path} must be a tensor in every member; got {type(tensor).__name__}")
-    return tensor
 
 
 @contextmanager
