@@ -60,7 +60,7 @@ nitpick_ignore_regex = [
         r"build\.Blueprint|estimator\.Estimator)",
     ),
     ("py:class", r"mlsbi\.(problem\.Problem|strategies\.base\.Solution|training\.StageResult)"),
-    ("py:class", r"mlsbi\._study_file\.StudyFile"),
+    ("py:class", r"mlsbi\.studies\.file\.StudyFile"),
 ]
 
 html_theme = "furo"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mlsbi
-from mlsbi._study_errors import line_of
+from mlsbi.studies.errors import line_of
 from mlsbi.study import Study
 
 MODELS = """

@@ -22,9 +22,9 @@ be spent, and what is to be learned:
     [observation]
     x = "seen.csv"
 
-`docs/studies.md` lists all keys. `_study_file.py` checks them, `_study_build.py` makes objects of
-them, `_study_arrays.py` reads runs on disk, `_study_steps.py` does the steps, `_study_journal.py`
-remembers them, and `_study_validate.py` tries everything out.
+`docs/studies.md` lists all keys. In `studies/`, `file.py` checks them, `build.py` makes objects of
+them, `arrays.py` reads runs on disk, `steps.py` does the steps, `journal.py` remembers them, and
+`validate.py` tries everything out.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from mlsbi._checks import check_type
-from mlsbi._study_build import build_hierarchy, build_strategy
-from mlsbi._study_errors import explain
-from mlsbi._study_file import StudyFile
-from mlsbi._study_results import Step, StudyResult
-from mlsbi._study_steps import at_desk
-from mlsbi._study_validation import Validation
 from mlsbi.hierarchy import Hierarchy
 from mlsbi.strategies import Strategy
+from mlsbi.studies.build import build_hierarchy, build_strategy
+from mlsbi.studies.errors import explain
+from mlsbi.studies.file import StudyFile
+from mlsbi.studies.results import Step, StudyResult
+from mlsbi.studies.steps import at_desk
+from mlsbi.studies.validation import Validation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -163,7 +163,7 @@ class Study:
         Raises:
             ValueError: If it cannot be read.
         """
-        from mlsbi._study_arrays import read_observation
+        from mlsbi.studies.arrays import read_observation
 
         return read_observation(self)
 
@@ -176,13 +176,13 @@ class Study:
         Returns:
             What was found; print it.
         """
-        from mlsbi._study_validate import validate
+        from mlsbi.studies.validate import validate
 
         return validate(self, progress=progress)
 
     def steps(self) -> tuple[Step, ...]:
         """How far the output folder is, step by step; nothing is run or written."""
-        from mlsbi._study_state import states
+        from mlsbi.studies.state import states
 
         return states(self)
 
@@ -308,7 +308,7 @@ class Study:
             ValueError: If there is no observation or no fit yet, the fit is of another state of the
                 file, or an argument has a wrong value.
         """
-        from mlsbi._study_sample import sample
+        from mlsbi.studies.sample import sample
 
         return sample(self, n, x=x, seed=seed)
 

@@ -1,6 +1,6 @@
 """The tables of a study's file that say where its runs come from: prior, levels, pilot, plan.
 
-A field's description is the second half of the error about it, as in `_study_file`.
+A field's description is the second half of the error about it, as in `file.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mlsbi._study_tables import (
+from mlsbi.studies.tables import (
     ARRAY,
     FUNCTION,
     Array,

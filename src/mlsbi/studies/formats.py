@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mlsbi._study_columns import read_parquet, read_text
+from mlsbi.studies.columns import read_parquet, read_text
 
 __all__ = ["Place", "place_of", "read_place", "take_rows"]
 

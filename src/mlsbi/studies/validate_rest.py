@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mlsbi._study_arrays import read_held_out
-from mlsbi._study_fit import fit_options, opened_executor
+from mlsbi.studies.arrays import read_held_out
+from mlsbi.studies.fitting import fit_options, opened_executor
 
 if TYPE_CHECKING:
-    from mlsbi._study_validation import Seen
+    from mlsbi.studies.validation import Seen
     from mlsbi.study import Study
 
 __all__ = ["look_at_rest"]

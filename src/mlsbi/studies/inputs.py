@@ -10,9 +10,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlsbi._study_file import words
-from mlsbi._study_journal import digest
 from mlsbi.simulate._fingerprint import value_digest
+from mlsbi.studies.file import words
+from mlsbi.studies.journal import digest
 
 if TYPE_CHECKING:
     from mlsbi.study import Study
@@ -40,7 +40,7 @@ class Inputs:
 
     def runs(self, n: tuple[int, ...] | None) -> str:
         """Of the runs; `n` is what the plan says, None where there is none."""
-        from mlsbi._study_arrays import stamps
+        from mlsbi.studies.arrays import stamps
 
         if self.file.source != "simulators":
             policy = self.file.run.on_failure
@@ -60,7 +60,7 @@ class Inputs:
 
     def check(self, runs: str) -> str:
         """Of the check of that fit."""
-        from mlsbi._study_arrays import read_held_out
+        from mlsbi.studies.arrays import read_held_out
 
         own, held_out = words(self.file.check), read_held_out(self.study)
         held = None if held_out is None else [value_digest(array) for array in held_out]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from mlsbi._device import check_device
-from mlsbi._study_build import build_strategy
-from mlsbi._study_file import words
-from mlsbi._study_import import load_object
 from mlsbi.estimators.specs import NAMED, EstimatorSpec
 from mlsbi.options import Training
+from mlsbi.studies.build import build_strategy
+from mlsbi.studies.file import words
+from mlsbi.studies.imports import load_object
 
 if TYPE_CHECKING:
     from mlsbi.results import LikelihoodFit, PosteriorFit

@@ -11,10 +11,10 @@ import torch
 from mlsbi._noise import equal_noise, pick_rows
 from mlsbi._progress import progress_bar
 from mlsbi._random import make_generator
-from mlsbi._study_validate_data import look_at_data
-from mlsbi._study_validate_rest import look_at_rest
-from mlsbi._study_validation import Seen, Validation
 from mlsbi.hierarchy import Hierarchy, Level, RowError
+from mlsbi.studies.validate_data import look_at_data
+from mlsbi.studies.validate_rest import look_at_rest
+from mlsbi.studies.validation import Seen, Validation
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mlsbi._study_arrays import level_arrays, read_runs
-from mlsbi._study_build import build_prior
+from mlsbi.studies.arrays import level_arrays, read_runs
+from mlsbi.studies.build import build_prior
 
 if TYPE_CHECKING:
-    from mlsbi._study_validation import Seen
     from mlsbi.data import MultilevelData
+    from mlsbi.studies.validation import Seen
     from mlsbi.study import Study
 
 __all__ = ["look_at_data"]

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from mlsbi._checks import as_tensor
-from mlsbi._study_build import build_prior
-from mlsbi._study_formats import Place, place_of, read_place, take_rows
 from mlsbi.data import MultilevelData
+from mlsbi.studies.build import build_prior
+from mlsbi.studies.formats import Place, place_of, read_place, take_rows
 
 if TYPE_CHECKING:
-    from mlsbi._study_sources import LevelTable
+    from mlsbi.studies.sources import LevelTable
     from mlsbi.study import Study
 
 __all__ = ["level_arrays", "read_held_out", "read_observation", "read_runs", "stamps"]

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from mlsbi._data_digest import runs_digest
 from mlsbi._json import to_json
-from mlsbi._study_arrays import read_held_out, read_runs
-from mlsbi._study_file import words
-from mlsbi._study_fit import fit_options, load, opened_executor
-from mlsbi._study_inputs import Inputs
-from mlsbi._study_journal import Journal, at_work, digest, replaced
-from mlsbi._study_judge import judge, write
-from mlsbi._study_results import StudyResult
 from mlsbi.data import MultilevelData
+from mlsbi.studies.arrays import read_held_out, read_runs
+from mlsbi.studies.file import words
+from mlsbi.studies.fitting import fit_options, load, opened_executor
+from mlsbi.studies.inputs import Inputs
+from mlsbi.studies.journal import Journal, at_work, digest, replaced
+from mlsbi.studies.judge import judge, write
+from mlsbi.studies.results import StudyResult
 
 if TYPE_CHECKING:
     from mlsbi.checking.result import Check

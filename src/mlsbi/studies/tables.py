@@ -1,6 +1,6 @@
 """The tables of a study's file that say what is done with the runs: fit, check, report, where.
 
-A field's description is the second half of the error about it, as in `_study_file`.
+A field's description is the second half of the error about it, as in `file.py`.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlsbi._checks import check_count, check_seed
 from mlsbi._observation import as_observation
-from mlsbi._study_arrays import read_runs
-from mlsbi._study_build import build_prior
-from mlsbi._study_fit import load
-from mlsbi._study_state import states
+from mlsbi.studies.arrays import read_runs
+from mlsbi.studies.build import build_prior
+from mlsbi.studies.fitting import load
+from mlsbi.studies.state import states
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlsbi._study_inputs import Inputs
-from mlsbi._study_journal import Journal, digest
-from mlsbi._study_results import Step
-from mlsbi._study_steps import stored_plan
+from mlsbi.studies.inputs import Inputs
+from mlsbi.studies.journal import Journal, digest
+from mlsbi.studies.results import Step
+from mlsbi.studies.steps import stored_plan
 
 if TYPE_CHECKING:
     from mlsbi.planning.plan import Plan

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlsbi._study_arrays import read_held_out
-from mlsbi._study_fit import opened_executor
 from mlsbi.data import MultilevelData
+from mlsbi.studies.arrays import read_held_out
+from mlsbi.studies.fitting import opened_executor
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,8 +1,8 @@
 """What may stand in a study's file: one model a table; `mlsbi.study` says what it is for.
 
 A field's description is the second half of the error about it: "levels[0].cost must be ...". A new
-table is a new model (`_study_sources.py`, `_study_tables.py`) and its line in `StudyFile`; unknown
-keys are refused everywhere.
+table is a new model (`sources.py`, `tables.py`) and its line in `StudyFile`; unknown keys are
+refused everywhere.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from mlsbi._study_sources import (
+from mlsbi.studies.sources import (
     LevelTable,
     NoiseTable,
     ParameterTable,
@@ -19,7 +19,7 @@ from mlsbi._study_sources import (
     PlanTable,
     PriorTable,
 )
-from mlsbi._study_tables import (
+from mlsbi.studies.tables import (
     CheckTable,
     DataTable,
     FitTable,

@@ -12,9 +12,6 @@ from typing import Any
 import torch
 from torch import distributions as td
 
-from mlsbi._study_file import StudyFile
-from mlsbi._study_import import load_object
-from mlsbi._study_sources import LevelTable, ParameterTable
 from mlsbi.hierarchy import Hierarchy, Level
 from mlsbi.prior import Prior, as_prior
 from mlsbi.simulate._command import CommandLevel
@@ -29,6 +26,9 @@ from mlsbi.strategies import (
     Strategy,
     Transfer,
 )
+from mlsbi.studies.file import StudyFile
+from mlsbi.studies.imports import load_object
+from mlsbi.studies.sources import LevelTable, ParameterTable
 
 __all__ = ["build_hierarchy", "build_prior", "build_strategy"]
 

@@ -1,0 +1,1 @@
+"""What is behind `mlsbi.Study`: its file, runs on disk, steps, and what its folder remembers."""
