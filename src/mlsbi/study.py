@@ -1,7 +1,7 @@
 """Studies: a whole job in one file, `study.toml`, for the command line and for Python.
 
-A study names what `Hierarchy` is made of (prior, levels, noise), where its output goes, what may
-be spent, and what is to be learned:
+A study names what `Hierarchy` is made of (prior, levels, noise), what may be spent, what was seen,
+and where its output goes:
 
     [[parameters]]                       # theta, one table an entry
     name = "rate"
@@ -10,38 +10,27 @@ be spent, and what is to be learned:
 
     [[levels]]                           # coarsest first
     simulator = "models:coarse"          # models.py lies beside the file
-    cost = 1.0
-
     [[levels]]
     command = "./fine --theta {theta} --seed {seed}"
-    cost = 40.0
-
     [plan]
     budget = 5000.0
 
-    [observation]
-    x = "seen.csv"
-
-`docs/studies.md` lists all keys. In `studies/`, `file.py` checks them, `build.py` makes objects of
-them, `arrays.py` reads runs on disk, `steps.py` does the steps, `journal.py` remembers them, and
-`validate.py` tries everything out.
+`docs/studies.md` lists all keys. In `studies/`, `file.py` has the keys, `build.py` makes objects of
+them, `arrays.py` reads runs on disk, `steps.py` does the steps, and `journal.py` remembers them.
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
 
 from mlsbi._checks import check_type
 from mlsbi.hierarchy import Hierarchy
 from mlsbi.strategies import Strategy
 from mlsbi.studies.build import build_hierarchy, build_strategy
-from mlsbi.studies.errors import explain
+from mlsbi.studies.errors import read_file
 from mlsbi.studies.file import StudyFile
 from mlsbi.studies.results import Step, StudyResult
 from mlsbi.studies.steps import at_desk
@@ -95,7 +84,7 @@ class Study:
         if output is not None:
             check_type(output, (str, os.PathLike), name="output", remedy="Pass a folder's name.")
         place = Path(path).absolute()
-        file = _read(place)
+        file = read_file(place)
         if output is None:
             named = file.study.output or f"{place.stem}-output"
             folder = place.parent / Path(named).expanduser()
@@ -168,13 +157,9 @@ class Study:
         return read_observation(self)
 
     def validate(self, *, progress: bool = False) -> Validation:
-        """Try everything out: run each level a few times, and look at all that the file names.
+        """Run each level a few times, and look at all that the file names; print what is returned.
 
-        Nothing is written to the output folder. What is wrong is in `problems` of what is returned;
-        a simulator that raises is reported, too.
-
-        Returns:
-            What was found; print it.
+        What is wrong is in its `problems`, a simulator that raises included. Nothing is written.
         """
         from mlsbi.studies.validate import validate
 
@@ -193,9 +178,6 @@ class Study:
             n: Runs of every level; by default the file's `pilot.n`.
             progress: Whether to show progress on stderr.
 
-        Returns:
-            The pilot.
-
         Raises:
             ValueError: If the file names something that is not there, its runs are on disk, or the
                 output folder holds the pilot of other simulators.
@@ -208,13 +190,8 @@ class Study:
     def plan(self, *, progress: bool = False) -> Plan | None:
         """How many runs of each level to make, by the file's `[plan]`; kept in `plan.json`.
 
-        Returns:
-            The plan; None where the runs are on disk, or `simulate.n` says how many to make.
-
-        Raises:
-            ValueError: If the file does not say what may be spent, or nothing can be planned within
-                it; and as `pilot`.
-            RuntimeError: As `pilot`.
+        None where the runs are on disk, or `simulate.n` says how many to make. Errors are those of
+        `pilot`; a `ValueError` says, too, that nothing limits the plan, or that it has no room.
         """
         with at_desk(self, progress=progress) as desk:
             return desk.plan
@@ -223,15 +200,9 @@ class Study:
         """Make the runs that are missing, or read them where they are on disk.
 
         They are kept in `runs.zarr`, and a call that was cut short goes on there. The pilot's runs
-        count, and come first.
-
-        Returns:
-            The runs.
-
-        Raises:
-            ValueError: If the output folder holds runs of other simulators, or an array on disk is
-                not what it must be; and as `plan`.
-            RuntimeError: If a simulator fails; finished runs are kept. As `plan`, too.
+        count, and come first. Errors are those of `plan`; a `ValueError` says, too, that the output
+        folder holds runs of other simulators, or that an array is not what it must be, and a
+        `RuntimeError` that a simulator failed: finished runs are kept.
         """
         with at_desk(self, progress=progress) as desk:
             return desk.data
@@ -239,12 +210,8 @@ class Study:
     def fit(self, *, progress: bool = False) -> PosteriorFit | LikelihoodFit:
         """Learn from the runs as `[fit]` says, or load what was learned from the same before.
 
-        Returns:
-            The fit, also in the folder `fit`.
-
-        Raises:
-            ValueError: As `simulate`; or if a key of `[fit]` does not go with the runs.
-            RuntimeError: As `simulate`.
+        The fit is kept in the folder `fit`. Errors are those of `simulate`; a `ValueError` says,
+        too, that a key of `[fit]` does not go with the runs.
         """
         with at_desk(self, progress=progress) as desk:
             return desk.fit
@@ -252,40 +219,22 @@ class Study:
     def check(self, *, progress: bool = False) -> Check:
         """Check the fit: on held-out runs where `[check]` names some, else by cross-fitting.
 
-        Returns:
-            The check, also in `check.json`.
-
-        Raises:
-            ValueError: As `fit`; or if the observation or the held-out runs do not fit the runs.
-            RuntimeError: As `fit`; or if the fit failed in every fold.
+        The check is kept in `check.json`. Errors are those of `fit`; a `ValueError` says, too, that
+        the observation or the held-out runs do not go with the fit.
         """
         with at_desk(self, progress=progress) as desk:
             return desk.check
 
     def report(self, *, progress: bool = False) -> Path:
-        """Write the report.
-
-        Returns:
-            Its file, `report.html` in the output folder.
-
-        Raises:
-            ValueError: As `check`.
-            RuntimeError: As `check`.
-        """
+        """Write the report, and return its file, `report.html`. Errors are those of `check`."""
         with at_desk(self, progress=progress) as desk:
             return desk.report
 
     def run(self, *, progress: bool = False) -> StudyResult:
         """Do all steps that are not done: plan, simulate, fit, check, report.
 
-        What the later steps need is looked at before the first run is made.
-
-        Returns:
-            The result of every step.
-
-        Raises:
-            ValueError: As the steps.
-            RuntimeError: As the steps.
+        What the later steps need is looked at before the first run is made. Errors are those of
+        the steps, and leave what was done before as it is.
         """
         with at_desk(self, progress=progress) as desk:
             desk.look_ahead()
@@ -332,9 +281,6 @@ class Study:
             deadline: Seconds that the runs may take on `cores` workers.
             cores: Number of workers.
 
-        Returns:
-            The plan.
-
         Raises:
             ValueError: If neither budget, error nor deadline is given, here or in the file, or
                 nothing can be planned within them.
@@ -352,21 +298,3 @@ class Study:
             cores=self.cores if cores is None else cores,
             seed=self.seed,
         )
-
-
-def _read(path: Path) -> StudyFile:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"path must name a study's file, TOML in UTF-8; got {str(path)!r}, which cannot be "
-            f"read ({error}). Pass the name of a file such as study.toml."
-        ) from error
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is no TOML: {error}.") from error
-    try:
-        return StudyFile.model_validate(tables)
-    except ValidationError as error:
-        raise ValueError(f"{path} is no study:\n{explain(error, StudyFile, text)}") from None

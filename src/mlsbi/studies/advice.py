@@ -24,6 +24,9 @@ __all__ = ["Advice", "Wishes", "advise"]
 _TOP_RUNS = (30, 100, 300)  # without a budget: what so many runs of level L alone would cost
 
 
+Lines = tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What the command line asks for in place of the file; None: what the file says."""
@@ -172,8 +175,7 @@ def advise(study: Study, wishes: Wishes, *, progress: bool = False) -> Advice:
         choice = pilot.choose_levels(
             plan.budget, strategy=study.strategy, kind=study.file.planned_kind, seed=study.seed
         )
-    columns = len(pilot.columns)
-    lines = _next(study, plan, choice, columns) if problem is None else ()
+    lines = _next(study, wishes, plan, choice) if problem is None else ()
     return Advice(study, pilot, plan, problem, around, choice, lines)
 
 
@@ -230,32 +232,27 @@ def _short(value: float) -> float:
     return round(value) if 100 <= value < math.inf else value
 
 
-def _next(study: Study, plan: Plan | None, choice: Choices | None, columns: int) -> tuple[str, ...]:
-    """Lines of Python that make the runs and fit."""
+def _next(study: Study, wishes: Wishes, plan: Plan | None, choice: Choices | None) -> Lines:
+    """Lines of Python that make the runs, and do all that follows."""
     if plan is None:
         return ("choose a budget: mlsbi plan ... --budget B, or budget = B in [plan] of the file",)
-    run = study.file.run
-    options = [f"seed={study.seed}", f"store={str(study.output / 'runs.zarr')!r}"]
-    options += [f"executor={run.executor}"] if run.executor else []
-    options += [f"timeout={run.timeout:g}"] if run.timeout else []
-    options += [f"on_failure={run.on_failure!r}"] if run.on_failure else []
-    strategy = (
-        "" if study.strategy is None else f"strategy=mlsbi.{type(study.strategy).__name__}(), "
-    )
-    counts = ", ".join(str(count) for count in plan)
-    better = []
+    lines = []
     if choice is not None and len(choice.best.levels) < len(plan):
-        levels = list(choice.best.levels)
-        better = [
-            f"# levels {levels} alone are expected to do better: there, simulate "
-            f"study.hierarchy().subset({levels}), {list(choice.best.plan)} instead"
-        ]
+        lines.append(
+            f"# levels {list(choice.best.levels)} alone are expected to do better, with "
+            f"{list(choice.best.plan)} runs: leave the other levels out of the file"
+        )
+    asked = {**_limits(wishes), "n": wishes.n}
+    given = [
+        f"{name} = {value:g} in [{'pilot' if name == 'n' else 'plan'}]"
+        for name, value in asked.items()
+        if value is not None
+    ]
+    if given:
+        lines.append(f"# the steps go by the file; write there: {', '.join(given)}")
     return (
-        *better,
+        *lines,
         "import mlsbi",
-        "from mlsbi.study import Study",
-        f"study = Study.load({str(study.path)!r})",
-        f"data = mlsbi.simulate(study.hierarchy(), [{counts}], {', '.join(options)})",
-        f"data = study.pilot(n={columns}).data.joined(data)  # its runs are there, and count, too",
-        f"fit = mlsbi.fit_{study.kind}(data, {strategy}seed={study.seed})",
+        f"study = mlsbi.Study.load({str(study.path)!r})",
+        "result = study.run()  # or study.simulate(), .fit(), .check(), .report() one by one",
     )

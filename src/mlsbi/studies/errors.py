@@ -1,22 +1,49 @@
-"""Errors about a study's file: which key, on which line, what came, what is allowed."""
+"""Read a study's file, with errors that say which key, on which line, what came, what may."""
 
 from __future__ import annotations
 
 import difflib
 import re
+import tomllib
 import typing
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-__all__ = ["explain", "line_of"]
+from mlsbi.studies.file import StudyFile
+
+__all__ = ["explain", "line_of", "read_file"]
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([\w.\-]+)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"^\s*([\w.\-]+)\s*=")
 
 _Loc = Sequence[int | str]
+
+
+def read_file(path: Path) -> StudyFile:
+    """A study's file, all its keys checked.
+
+    Raises:
+        ValueError: There is no such file, it is not TOML, or a key is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"path must name a study's file, TOML in UTF-8; got {str(path)!r}, which cannot be "
+            f"read ({error}). Pass the name of a file such as study.toml."
+        ) from error
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is no TOML: {error}.") from error
+    try:
+        return StudyFile.model_validate(tables)
+    except ValidationError as error:
+        raise ValueError(f"{path} is no study:\n{explain(error, StudyFile, text)}") from None
 
 
 def explain(error: ValidationError, model: type[BaseModel], text: str) -> str:
