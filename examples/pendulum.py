@@ -5,10 +5,10 @@ A weight on a string is let go at about 70 degrees. A cheap sensor reads its ang
 second for six seconds; some readings got lost, and nobody knows the sensor's zero to better than
 0.05 rad. What were g/L, the damping of the pivot and the drag of the air?
 
-Two simulators know the equation of motion. One solves it with an adaptive method of order eight,
-to eight digits; it stands for the expensive code that you trust. The other takes one step between
-two readings: cheap, and visibly wrong. We learn the posterior *of the expensive one* from many runs
-of the cheap one and few of the other.
+Two simulators know the equation of motion. One solves it with an adaptive method of order eight, to
+eight digits; it stands for the expensive code that you trust. The other takes one step between two
+readings: cheap, and visibly wrong. We learn the posterior *of the expensive one* from many runs of
+the cheap one and few of the other.
 """
 
 # %%
@@ -181,14 +181,13 @@ print(check)
 # ## What did the cheap runs save?
 #
 # NLPD, the mean of -log q(theta | x) over the fresh runs, in nats: lower is better. Two rivals use
-# no coupling. One spends the whole budget on expensive runs. The other (`Emulator`) learns a Gaussian
-# process for x given theta from the expensive runs of the pairs, and trains on draws from it: it is
-# the strongest that we know for few runs. The cheap runs serve it for one thing only, to learn which
-# summaries of the 18 readings matter.
+# no coupling. One spends the whole budget on expensive runs. The other (`Emulator`) learns a
+# Gaussian process for x given theta from the expensive runs of the pairs, and trains on draws from
+# it: it is the strongest that we know for few runs. The cheap runs serve it for one thing only, to
+# learn which summaries of the 18 readings matter.
 
 # %%
-spent = data.n[0] * 24 + data.n[1] * 624
-alone = mlsbi.simulate(hierarchy.subset([1]), [spent // 600], seed=5)
+alone = mlsbi.simulate(hierarchy.subset([1]), [int(plan.total_cost // 600)], seed=5)
 same_cost = mlsbi.fit_posterior(alone, strategy=mlsbi.SingleLevel(), seed=2)
 emulator = mlsbi.fit_posterior(data, strategy=mlsbi.Emulator(), seed=2)
 
@@ -239,7 +238,7 @@ mlsbi.plots.predictive_plot(found, outputs=[f"{t:.2f} s" for t in times])
 # - In NLPD the levels together are 2.5 nats better than the same expensive runs alone, and 1.6
 #   better than what the whole budget buys without cheap runs. Of this the emulator gets most: the
 #   coupling is worth 0.3 nats here, because x is a smooth function of theta and the noise is plain.
-# - g/L is known to about 1 %. Damping and drag are not told apart: both take the swing away, and six
-#   seconds say how much they take together. The posterior shows it as a ridge.
-# - A sensor with a wrong scale still gets a posterior that looks fine. `check_observation` caught it,
-#   by the first reading: none can be above the release.
+# - g/L is known to about 1 %. Damping and drag are not told apart: both take the swing away, and
+#   six seconds say how much they take together. The posterior shows it as a ridge.
+# - A sensor with a wrong scale still gets a posterior that looks fine. `check_observation` caught
+#   it, by the first reading: none can be above the release.

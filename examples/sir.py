@@ -7,8 +7,8 @@ epidemics. How many others did a boy infect at the start (R0), and how long was 
 
 The model is the stochastic SIR model: boys are susceptible, infectious, or removed. *Exact*
 simulation takes one event after the other, about 1300 of them. *Tau-leaping* takes all events of a
-day in one go, as if nothing changed meanwhile: a hundred times cheaper, and biased, as this epidemic
-more than doubled in a day.
+day in one go, as if nothing changed meanwhile: a hundred times cheaper, and biased, as this
+epidemic more than doubled in a day.
 
 The counts: Anonymous (1978), Influenza in a boarding school, *British Medical Journal* 1:587. They
 were read off a figure, and differ a little between sources; these are those of the R package
@@ -40,19 +40,19 @@ print(in_bed.astype(int))
 #
 # How can an exact and a leaping simulator share their randomness, when one takes 1300 random steps
 # and the other 12? By the *random time change* (Kurtz 1972; Anderson 2007). Infections are the
-# ticks of one clock, removals of another. Each clock is a Poisson process of unit rate in a time of its
-# own, and this time runs as fast as the reaction goes:
+# ticks of one clock, removals of another. Each clock is a Poisson process of unit rate in a time of
+# its own, and this time runs as fast as the reaction goes:
 #
 # - infections: clock 1, read at the integral of  (R0 / days) S I / 763;
 # - removals:  clock 2, read at the integral of  I / days.
 #
-# The exact simulator goes from tick to tick. The leaping one lets the rates stand for a day,
-# and counts the ticks that went by. Same clocks, same `u`: a coupled pair.
+# The exact simulator goes from tick to tick. The leaping one lets the rates stand for a day, and
+# counts the ticks that went by. Same clocks, same `u`: a coupled pair.
 #
 # We begin with the first count, three boys. Counts are square roots in what follows: on that scale
-# the noise of counting has the same size throughout, 0.5 if it is Poisson's. We take 0.7. And we end
-# with the thirteenth day: twelve numbers go into the fit as they are, more would be summarised first,
-# and the last day, with four boys, adds next to nothing.
+# the noise of counting has the same size throughout, 0.5 if it is Poisson's. We take 0.7. And we
+# end with the thirteenth day: twelve numbers go into the fit as they are, more would be summarised
+# first, and the last day, with four boys, adds next to nothing.
 
 # %% tags=["model"]
 BOYS, FIRST, DAYS = 763, 3, 12
@@ -137,7 +137,7 @@ for panel, coarse, fine in zip(panels, low, high, strict=True):
     panel.plot(days, coarse, "o-", color="#E69F00", ms=3, lw=1, label="tau-leaping")
     panel.plot(days, fine, "s-", color="#0072B2", ms=3, lw=1, label="exact")
     panel.set_xlabel("day")
-panels[0].set_ylabel("square root of boys in bed")
+panels[0].set_ylabel("root of boys in bed")
 panels[0].legend(fontsize="small", frameon=False)
 figure.suptitle("Three coupled pairs: same theta, same clocks", fontsize="medium")
 figure.tight_layout()
@@ -209,13 +209,12 @@ print(check)
 # %% [markdown]
 # ## What did tau-leaping save?
 #
-# NLPD over the fresh exact runs, in nats; lower is better. Two rivals use no tau-leaping: exact runs
-# for the whole budget, and an emulator (a Gaussian process for x given theta) of the exact runs that
-# the pairs hold.
+# NLPD over the fresh exact runs, in nats; lower is better. Two rivals use no tau-leaping: exact
+# runs for the whole budget, and an emulator (a Gaussian process for x given theta) of the exact
+# runs that the pairs hold.
 
 # %%
-spent = data.n[0] * 12 + data.n[1] * 1312
-alone = mlsbi.simulate(hierarchy.subset([1]), [spent // 1300], seed=5)
+alone = mlsbi.simulate(hierarchy.subset([1]), [int(plan.total_cost // 1300)], seed=5)
 same_cost = mlsbi.fit_posterior(alone, strategy=mlsbi.SingleLevel(), seed=2)
 emulator = mlsbi.fit_posterior(data, strategy=mlsbi.Emulator(), seed=2)
 
@@ -230,3 +229,19 @@ score("emulator", emulator, data.n[1])
 score("exact runs alone, as many", same_runs, data.n[1])
 score("exact runs alone, same cost", same_cost, alone.n[0])
 score("tau-leaping alone", cheap, 0)
+
+# %% [markdown]
+# ## What we saw
+#
+# - R0 is about 4 and a boy was infectious for about 2.2 days: what textbooks find by fitting the
+#   deterministic model to the same counts. The posterior adds how sure that is: with one epidemic,
+#   in which chance at the start decides when the rest comes, R0 is known to 15 %.
+# - Leaps of a whole day are crude, and the runs show it: the wave comes a day late. But the clocks
+#   are the same, and what an exact run does is mostly known once its leaping twin is: +8 nats, says
+#   the pilot.
+# - With 139 exact runs the levels together are 1.1 nats better than the exact runs alone, and than
+#   an emulator of them: which curve comes of a theta is chance, and an emulator cannot know of it.
+#   What the levels share is that chance.
+# - Tau-leaping alone is 0.35 nats worse, and not far off at this observation. With leaps of half a
+#   day instead it would be nearly as good as both together (we tried: within 0.1 nats). How good
+#   the cheap level is matters more than how many of its runs there are.
