@@ -206,13 +206,11 @@ def calibration(fit, n: int = 150) -> Tensor:
     return stats["ks_pvals"].min()
 
 
-@pytest.mark.filterwarnings("ignore:Capping max_sampling_batch_size:UserWarning")
 def test_sbc_of_sbi_passes_and_fails_where_it_should():
     assert calibration(BoxPosterior(box())) > 0.01
     assert calibration(Shifted(box())) < 0.01
 
 
-@pytest.mark.filterwarnings("ignore:Capping max_sampling_batch_size:UserWarning")
 def test_other_tools_of_sbi_run():
     posterior = direct_posterior(BoxPosterior(box()), torch.zeros(D))
     theta = box().sample(120, torch.Generator().manual_seed(5))

@@ -47,7 +47,6 @@ MCMC = {"num_chains": 4, "warmup_steps": 2, "thin": 1, "init_strategy": "proposa
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Number of .* should be on the order of:UserWarning"),
     pytest.mark.filterwarnings("ignore:ks_2samp. Exact calculation:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:Capping max_sampling_batch_size:UserWarning"),
 ]
 
 

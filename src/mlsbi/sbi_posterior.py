@@ -47,6 +47,7 @@ _PARAMETERS = {
     "importance": ImportanceSamplingPosteriorParameters,
     "vi": VIPosteriorParameters,
 }
+_MOST_AT_ONCE = 100_000  # draws, for all observations together
 
 
 class PriorLike(Protocol):
@@ -161,6 +162,14 @@ class _NormalisedPosterior(DirectPosterior):
     def leakage_correction(self, x: Tensor, **_: Any) -> Tensor:
         """The mass inside the support: one, with no sampling to find it."""
         return torch.ones(1, device=x.device)
+
+    def sample_batched(
+        self, sample_shape: Any, x: Tensor, max_sampling_batch_size: int = 10_000, **options: Any
+    ) -> Tensor:
+        """As sbi's, in batches of the size that it would cap them to, with a warning."""
+        most = max(1, _MOST_AT_ONCE // max(1, len(x)))
+        size = min(max_sampling_batch_size or 10_000, most)
+        return super().sample_batched(sample_shape, x, max_sampling_batch_size=size, **options)
 
 
 class _FitEstimator(ConditionalDensityEstimator):
