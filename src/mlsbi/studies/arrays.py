@@ -139,15 +139,20 @@ def _places(study: Study, number: int) -> list[Place]:
     table = (study.file.levels or [])[number]
     texts = [(name, getattr(table, name)) for name in _NAMES]
     return [
-        place_of(text, study.path.parent, key=f"levels[{number}].{name}")
-        for name, text in texts
-        if text is not None
+        _place(study, text, f"levels[{number}].{name}") for name, text in texts if text is not None
     ]
 
 
-def _read(study: Study, text: str, key: str, default: str, *, rows: str | None) -> np.ndarray:
+def _place(study: Study, text: str, key: str) -> Place:
     try:
-        place = place_of(text, study.path.parent, key=key)
+        return place_of(text, study.path.parent, key=key)
+    except ValueError as error:
+        raise ValueError(f"{study.path}: {error}") from error
+
+
+def _read(study: Study, text: str, key: str, default: str, *, rows: str | None) -> np.ndarray:
+    place = _place(study, text, key)
+    try:
         labels = study.parameter_names if default == "theta" else None
         return take_rows(read_place(place, default=default, labels=labels), rows, place)
     except ValueError as error:
