@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import re
+from importlib import metadata
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import mlsbi
@@ -22,7 +26,15 @@ def run(*arguments, env=None):
 
 
 def test_version():
-    assert run("--version") == (0, f"mlsbi {mlsbi.__version__} ")
+    code, text = run("--version")
+    assert code == 0
+    assert text.startswith(f"mlsbi {mlsbi.__version__} python {platform.python_version()} torch")
+    assert f"torch {torch.__version__}" in text
+    code, text = run("--version", "--json")
+    assert code == 0
+    found = json.loads(text)
+    assert found["sbi"] == metadata.version("sbi")
+    assert {"zuko", "numpy", "zarr", "platform", "cuda"} <= set(found)
 
 
 def test_help_names_the_commands():

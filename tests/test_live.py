@@ -56,7 +56,8 @@ def scenes(activity, clock):
     """Names of moments of a command, while they last."""
     activity.budget = 5000
     with watched(activity):
-        activity.keep("plan")
+        with activity.step("plan", kept=True):
+            pass
         with activity.step("simulate"):
             for _ in simulate(clock):
                 yield "simulate"
@@ -218,8 +219,9 @@ def logged(steps=scenes):
 
 def test_what_the_log_says():
     lines = logged()
-    assert lines[0] == "000 plan: done before, kept"
-    assert lines[1] == "000 simulate: begins"
+    assert lines[0] == "000 plan: begins"
+    assert lines[1] == "000 plan: kept, as it was done before"
+    assert lines.pop(2) == "000 simulate: begins"
     assert lines[2].startswith("010 simulate: level 0 500/2000 (50.0 rows/s, 30 s left, cost 500)")
     assert lines[3].startswith("020 simulate: level 0 1000/2000 (")
     assert "level 1 4/40" in lines[3]

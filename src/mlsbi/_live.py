@@ -92,15 +92,9 @@ class Activity:
         """Whether the campaigns are those of the step that is being done."""
         return self._simulated is not None and self._simulated is self.now
 
-    def keep(self, name: str) -> None:
-        """Say that a step was done before."""
-        step = self._step(name)
-        step.state = "kept"
-        self.on_step(step)
-
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Do a step within the block."""
+    def step(self, name: str, *, kept: bool = False) -> Iterator[None]:
+        """Do a step within the block; `kept`: it was done before, and is read."""
         step = self._step(name)
         step.state, step.began = "now", self.clock()
         self.notes = []
@@ -108,7 +102,7 @@ class Activity:
         state = "stopped"
         try:
             yield
-            state = "done"
+            state = "kept" if kept else "done"
         except Exception:
             state = "failed"
             raise

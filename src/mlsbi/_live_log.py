@@ -40,7 +40,7 @@ class Log(Activity):
         if step.state == "now":
             self._write(f"{step.name}: begins")
         elif step.state == "kept":
-            self._write(f"{step.name}: done before, kept")
+            self._write(f"{step.name}: kept, as it was done before")
         else:
             self._write(f"{step.name}: {step.state} after {span(step.seconds or 0.0)}")
 

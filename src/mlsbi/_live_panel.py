@@ -92,8 +92,8 @@ class _Drawing:
             return Text.assemble((f"{frame} {step.name}", "bold cyan"), (f" {took}", "dim"))
         mark = (_MARKS if self._blocks else _PLAIN_MARKS)[step.state]
         style = _STYLES[step.state]
-        told = {"kept": " kept", "stopped": " stopped"}.get(step.state, "")
-        took = f" {span(step.seconds)}" if step.seconds is not None else told
+        told = {"kept": " kept", "stopped": " stopped", "failed": " failed"}.get(step.state)
+        took = told or (f" {span(step.seconds)}" if step.seconds is not None else "")
         name = Text.assemble((f"{mark} ", style), (step.name, "dim" if style == "dim" else ""))
         return name.append(took, style="dim")
 

@@ -1,74 +1,68 @@
-"""The command line: it parses arguments, calls `mlsbi.demo`, and prints.
+"""The command line: it puts the commands together, and has those that need no study.
 
-`mlsbi bench` is in `cli_bench`, `mlsbi plan` in `cli_plan`.
+`mlsbi.commands` has the commands that work on a study, `cli_bench` has `mlsbi bench`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from mlsbi import cli_bench, cli_plan
+from mlsbi import cli_bench
 from mlsbi._cli_parts import blamed_on, console
+from mlsbi.commands._options import EPILOG, AsJson
+from mlsbi.commands._session import few_threads
+from mlsbi.commands.init import init
+from mlsbi.commands.plan import plan
+from mlsbi.commands.sample import sample
+from mlsbi.commands.status import status
+from mlsbi.commands.steps import check, fit, report, run, simulate
+from mlsbi.commands.validate import validate
 
 __all__ = ["app"]
 
 app = typer.Typer(
     help="Multilevel simulation-based inference: posteriors of an expensive simulator from cheap "
     "runs.",
+    epilog=EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 _MaxSteps = Annotated[
     Optional[int],  # noqa: UP045  typer reads it at run time
     typer.Option(min=1, hidden=True, help="Cut every training short, to try a command out."),
 ]
+_Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", help="Print the versions that results depend upon (with --json: too)."
+    ),
+]
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for small networks: more gain nothing, and wait for each other on a busy machine.
-
-    Only a command does this; the library leaves torch's settings alone.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _version(value: bool) -> None:  # noqa: FBT001  typer's signature
-    if value:
-        from mlsbi import __version__
-
-        typer.echo(f"mlsbi {__version__}")
+@app.callback(invoke_without_command=True)
+def main(*, version: _Version = False, as_json: AsJson = False) -> None:
+    """Multilevel simulation-based inference."""
+    if version:
+        _print_versions(as_json=as_json)
         raise typer.Exit
 
 
-@app.callback()
-def main(
-    *,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
-    ] = False,
-) -> None:
-    """Multilevel simulation-based inference."""
-    del version
+def _print_versions(*, as_json: bool) -> None:
+    from mlsbi._json import to_json
+    from mlsbi._versions import versions
+
+    found = versions()
+    width = max(map(len, found))
+    lines = [f"{name:<{width}}  {version}" for name, version in found.items()]
+    typer.echo(to_json(found) if as_json else "\n".join(lines))
 
 
-@app.command()
 def demo(
     *,
     data: Annotated[
@@ -86,7 +80,7 @@ def demo(
         raise typer.BadParameter(f"{out} is a file; name a folder.", param_hint="--out")
     with blamed_on("--data"):
         problem = ou_problem() if data is None else camels_problem(data)
-    with _one_thread():
+    with few_threads():
         run_demo(
             problem,
             out=out,
@@ -97,5 +91,20 @@ def demo(
         )
 
 
-app.command("bench")(cli_bench.bench)
-app.command("plan")(cli_plan.plan)
+# In the order of a study's life, which is that of the help, too.
+_START, _STEPS, _MORE = "Start", "A study, step by step", "More"
+for _command, _panel in (
+    (demo, _START),
+    (init, _START),
+    (validate, _STEPS),
+    (plan, _STEPS),
+    (simulate, _STEPS),
+    (fit, _STEPS),
+    (check, _STEPS),
+    (report, _STEPS),
+    (run, _STEPS),
+    (status, _STEPS),
+    (sample, _STEPS),
+    (cli_bench.bench, _MORE),
+):
+    app.command(_command.__name__, epilog=EPILOG, rich_help_panel=_panel)(_command)

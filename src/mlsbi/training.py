@@ -107,8 +107,9 @@ class _Loop:
                 while status is None:
                     status = self._advance()
                     if self.step % self.options.evaluate_every == 0 or status is not None:
-                        text = f"held out {self.best_loss:.3f}"
-                        advance(self.step, text, self.rows[-1]["held_out_loss"])
+                        name = "held out" if self.held_out.rows else "train"
+                        lately = self.rows[-1][f"{name.replace(' ', '_')}_loss"]
+                        advance(self.step, f"{name} {min(lately, self.best_loss):.3f}", lately)
                         if time.monotonic() - saved > self.options.checkpoint_seconds:
                             self._save("running")
                             saved = time.monotonic()
