@@ -31,7 +31,9 @@ import mlsbi
 plt.rcParams["figure.dpi"] = 80
 
 # %%
-with Path("data/lynx_hare.csv").open(encoding="utf-8") as file:
+folders = map(Path, ("data", "examples/data", "../../examples/data"))  # wherever this was started
+folder = next(folder for folder in folders if folder.is_dir())
+with (folder / "lynx_hare.csv").open(encoding="utf-8") as file:
     table = [[float(row[key]) for key in ("year", "hare", "lynx")] for row in csv.DictReader(file)]
 years, hare, lynx = np.array(table).T
 figure, panel = plt.subplots(figsize=(6, 2.6))

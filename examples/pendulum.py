@@ -35,7 +35,9 @@ plt.rcParams["figure.dpi"] = 80
 # `data/make_pendulum.py` says how: so the truth is known, and we can look it up at the end.)
 
 # %%
-with Path("data/pendulum.csv").open(encoding="utf-8") as file:
+folders = map(Path, ("data", "examples/data", "../../examples/data"))  # wherever this was started
+folder = next(folder for folder in folders if folder.is_dir())
+with (folder / "pendulum.csv").open(encoding="utf-8") as file:
     rows = [row for row in csv.DictReader(file) if row["angle"]]
 times = np.array([float(row["seconds"]) for row in rows])
 x_o = torch.tensor([float(row["angle"]) for row in rows])

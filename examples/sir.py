@@ -31,7 +31,9 @@ import mlsbi
 plt.rcParams["figure.dpi"] = 80
 
 # %%
-with Path("data/boarding_school.csv").open(encoding="utf-8") as file:
+folders = map(Path, ("data", "examples/data", "../../examples/data"))  # wherever this was started
+folder = next(folder for folder in folders if folder.is_dir())
+with (folder / "boarding_school.csv").open(encoding="utf-8") as file:
     in_bed = np.array([float(row["in_bed"]) for row in csv.DictReader(file)])
 print(in_bed.astype(int))
 
