@@ -21,6 +21,11 @@ _REMEDY = (
     "Use a prior whose support is a box: each parameter bounded, half-bounded or unbounded on its "
     "own, for example sbi's BoxUniform or a list of one-dimensional distributions."
 )
+# Constraints around a constraint; a mixture has one of its own in later versions of torch.
+_AROUND = (
+    constraints.independent,
+    getattr(constraints, "MixtureSameFamilyConstraint", constraints.independent),
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def support_bounds(distribution: Distribution, dim: int) -> Bounds:
 
 
 def _constraint_bounds(constraint: constraints.Constraint, dim: int) -> Bounds:
-    if isinstance(constraint, (constraints.independent, constraints.MixtureSameFamilyConstraint)):
+    if isinstance(constraint, _AROUND):
         return _constraint_bounds(constraint.base_constraint, dim)
     if isinstance(constraint, constraints.cat):
         parts = zip(constraint.cseq, constraint.lengths, strict=True)
