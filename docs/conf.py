@@ -51,7 +51,7 @@ python_maximum_signature_line_length = 80
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|numpy|np|nn|sbi|zuko|matplotlib|collections|concurrent|pathlib|os)\..*"),
-    ("py:class", "Figure|Axes|Tensor"),
+    ("py:class", "Figure|Axes|Tensor|Path"),
     ("py:class", r"mlsbi\.(_fit_base\.Fit|checking\.repair\._Fit|crossfit\.Scored)"),
     ("py:class", r"mlsbi\.metrics\.coverage\.PosteriorLike"),
     (
