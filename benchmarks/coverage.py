@@ -32,15 +32,16 @@ from torch import Tensor
 
 from mlsbi._random import derive_seed, make_generator
 from mlsbi.benching import results
-from mlsbi.benching.cells import Cell, Outcome, plan, run_cell
+from mlsbi.benching.cells import Cell, Outcome, plan
 from mlsbi.benching.names import Budget, make_strategy, make_task, parse_budget
+from mlsbi.benching.results import CURVE
+from mlsbi.benching.run import run_cell
 from mlsbi.metrics import Coverage, expected_coverage, nlpd
 from mlsbi.tasks import Task
 
 TASKS = ("ou", "g-and-k-npe", "camels-sigma8", "camels-2", "g-and-k-nle", "toggle")
 _FAR = 1e30
 _FRESH = 2000  # runs of the highest level that a likelihood fit is checked on
-_CURVE = "coverage_at_"
 _FEW, _TARGETS = 50, (0.06, 0.03)  # with fewer runs of level L than that, and with as many
 
 Scored = tuple[dict[str, float], Coverage]
@@ -92,7 +93,7 @@ def score(task: Task, fit: Any, theta: Tensor, x: Tensor, *, seed: int) -> dict[
     else:
         metrics, found = posterior_score(fit, theta, x, seed=seed)
     curve = zip(found.levels.tolist(), found.empirical.tolist(), strict=True)
-    return metrics | {f"{_CURVE}{level:.2f}": value for level, value in curve}
+    return metrics | {f"{CURVE}{level:.2f}": value for level, value in curve}
 
 
 def guarded(cell: Cell, *, folder: Path | None, max_steps: int | None) -> Outcome:
@@ -184,9 +185,9 @@ def shown(found: Found) -> Table:
 def mean_curve_error(metrics: dict[str, list[float]]) -> float:
     """Mean absolute deviation of the mean curve over seeds; NaN without curves."""
     away = [
-        abs(fmean(values) - float(name.removeprefix(_CURVE)))
+        abs(fmean(values) - float(name.removeprefix(CURVE)))
         for name, values in metrics.items()
-        if name.startswith(_CURVE)
+        if name.startswith(CURVE)
     ]
     return fmean(away) if away else math.nan
 

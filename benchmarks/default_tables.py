@@ -21,8 +21,9 @@ from rich.console import Console
 
 from mlsbi._compare import runs_to_match
 from mlsbi.benching import results
-from mlsbi.benching.cells import Cell, run_cells
+from mlsbi.benching.cells import Cell
 from mlsbi.benching.names import TASKS, Budget, library_estimator
+from mlsbi.benching.run import run_cells
 
 HERE = Path(__file__).parent
 OUT = HERE / "results" / "default.csv"

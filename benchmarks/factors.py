@@ -31,8 +31,9 @@ from rich.table import Table
 
 import mlsbi
 from mlsbi.benching import results
-from mlsbi.benching.cells import Cell, plan, run_cells
+from mlsbi.benching.cells import Cell, plan
 from mlsbi.benching.names import TASKS, Budget, make_task
+from mlsbi.benching.run import run_cells
 from mlsbi.planning.needs import Needs, reestimate
 
 RESULTS = Path("benchmarks/results")

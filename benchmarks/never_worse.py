@@ -25,8 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mlsbi.benching import results
-from mlsbi.benching.cells import Cell, plan, run_cells
+from mlsbi.benching.cells import Cell, plan
 from mlsbi.benching.names import Budget, make_strategy, make_task, parse_budget
+from mlsbi.benching.run import run_cells
 from mlsbi.tasks import STRESS, stress
 
 SINGLE_LEVEL = ("single", "emulator")

@@ -24,8 +24,9 @@ from rich.table import Table
 
 import mlsbi
 from mlsbi.benching import results
-from mlsbi.benching.cells import Cell, plan, run_cells
+from mlsbi.benching.cells import Cell, plan
 from mlsbi.benching.names import TASKS, Budget, make_strategy, make_task
+from mlsbi.benching.run import run_cells
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 SHARES_OF_THREE = (

@@ -11,8 +11,8 @@ from rich.console import Console
 
 import mlsbi
 from mlsbi._compare import level_alone, runs_to_match
-from mlsbi.benching import results
-from mlsbi.benching.cells import Cell, Outcome, plan, run_cell, run_cells
+from mlsbi.benching import results, table
+from mlsbi.benching.cells import Cell, Outcome, plan
 from mlsbi.benching.names import (
     TASKS,
     library_estimator,
@@ -21,14 +21,15 @@ from mlsbi.benching.names import (
     parse_budget,
     parse_estimator,
 )
+from mlsbi.benching.run import run_cell, run_cells
 
 ROOT = Path(__file__).parents[1]
 CELL = Cell("ou", (20, 5), "multilevel", "mdn:1", 0)
 
 
-def shown(table):
+def shown(made):
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(table)
+    console.print(made)
     return console.export_text()
 
 
@@ -178,7 +179,7 @@ def test_the_table_has_means_errors_and_the_figures_of_others():
         rows += [results.Row(cell, "nlpd_mean", value, 2.0)]
     for n, value in ((10, 1.1), (1000, -0.9)):
         rows += [results.Row(Cell("ou", (0, n), "single", "mdn", 0), "nlpd_mean", value, 2.0)]
-    text = shown(results.table("ou", rows, results.read_reference()["ou"]))
+    text = shown(table.table("ou", rows, results.read_reference()["ou"]))
     mine = next(line for line in text.splitlines() if "multilevel" in line)
     assert "0.100 ± 0.100" in mine
     assert "-0.53" in mine  # official 0.63
@@ -190,7 +191,7 @@ def test_the_table_has_means_errors_and_the_figures_of_others():
 def test_a_ratio_where_the_metric_is_positive():
     rows = [results.Row(Cell("toggle", (10000, 500, 100), "single", "mdn", 0),
                         "mmd_squared_mean", 0.132, 1.0)]  # fmt: skip
-    assert "× 0.50" in shown(results.table("toggle", rows, results.read_reference()["toggle"]))
+    assert "× 0.50" in shown(table.table("toggle", rows, results.read_reference()["toggle"]))
 
 
 def test_the_reference_file_covers_the_tasks(tmp_path):

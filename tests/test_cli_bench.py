@@ -27,7 +27,7 @@ def test_help_names_the_tasks():
     code, text = run("bench", "--help")
     assert code == 0
     assert "max-steps" not in text
-    assert all(name in text for name in [*TASKS, "by default official"])
+    assert all(name in text for name in [*TASKS, "by default official", "--quick"])
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_failed_cell_is_said_and_ends_in_1(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("broken simulator")
 
-    monkeypatch.setattr("mlsbi.benching.cells.fit_posterior", broken)
+    monkeypatch.setattr("mlsbi.benching.run.fit_posterior", broken)
     code, text = run("bench", "ou", "--strategy", "single", "--out", tmp_path / "r.csv", *TINY)
     assert code == 1
     assert "FAILED, RuntimeError: broken simulator" in text

@@ -1,41 +1,17 @@
-"""The benchmark harness: tasks x budgets x strategies x seeds, one row of a table per metric.
+"""Cells of the benchmark: tasks x budgets x strategies x seeds, one fit each.
 
-Plain functions: `plan` lists the cells, `run_cell` runs one, `run_cells` runs many in processes.
-Results are kept and shown by `mlsbi.benching.results`. Tasks, budgets and the paper's settings are
-those of Hikida et al. (2025, arXiv:2506.06087).
+Tasks, budgets and the paper's settings are those of Hikida et al. (2025, arXiv:2506.06087).
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import torch
-
-from mlsbi._compare import level_alone
-from mlsbi._random import derive_seed
-from mlsbi.benching.names import (
-    HIGH_ALONE,
-    TASKS,
-    Budget,
-    library_estimator,
-    make_strategy,
-    make_task,
-    parse_estimator,
-)
-from mlsbi.data import MultilevelData
-from mlsbi.fit import fit_likelihood, fit_posterior
-from mlsbi.options import Training
+from mlsbi.benching.names import EQUAL, EXACT, RIVALS, TASKS, Budget, library_estimator
 from mlsbi.tasks import Task
 
-__all__ = ["Cell", "Outcome", "plan", "run_cell", "run_cells"]
+__all__ = ["Cell", "Outcome", "cell_of", "drawn_runs", "plan"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +22,8 @@ class Cell:
         task: A key of `TASKS`.
         budget: Runs of each level, coarsest first. A level with 0 is not run: `(0, 800)` is 800
             runs of the highest level alone.
-        strategy: A name that `make_strategy` knows.
-        estimator: A name, or `name:k` for an ensemble of k.
+        strategy: A name that `check_strategy` passes.
+        estimator: A name, or `name:k` for an ensemble of k; "sbi" for sbi's default.
         seed: Seed of data, fit and score.
     """
 
@@ -85,7 +61,7 @@ def plan(
     Args:
         name: Key of `TASKS`.
         task: The task.
-        strategies: Names that `make_strategy` knows.
+        strategies: Names that `check_strategy` passes.
         seeds: Seeds.
         budgets: Runs of each level; None: the task's official budgets.
         single_runs: Numbers of runs of the highest level alone that "single" is trained on besides.
@@ -93,109 +69,69 @@ def plan(
         paper_estimator: Of the strategies named "paper..."; None: `estimator`.
         paper_epochs: Of the strategies named "paper..." without "@"; None: the paper's own.
     """
-    estimator = estimator or library_estimator()
     levels = len(task.budgets[0])
     high_alone = [(0,) * (levels - 1) + (n,) for n in single_runs]
-    cells = []
-    for seed in seeds:
-        for budget in [*(task.budgets if budgets is None else budgets), *high_alone]:
-            for strategy in ["single"] if 0 in budget else strategies:
-                label, chosen = strategy, estimator
-                if strategy.startswith("paper"):
-                    epochs = paper_epochs or TASKS[name].paper_epochs
-                    label = strategy if "@" in strategy else f"{strategy}@{epochs}"
-                    chosen = paper_estimator or estimator
-                cells.append(Cell(name, budget, label, chosen, seed))
+    cells = [
+        cell_of(
+            name,
+            budget,
+            strategy,
+            seed,
+            estimator=paper_estimator or estimator if strategy.startswith("paper") else estimator,
+            paper_epochs=paper_epochs,
+        )
+        for seed in seeds
+        for budget in [*(task.budgets if budgets is None else budgets), *high_alone]
+        for strategy in (["single"] if 0 in budget else strategies)
+    ]
     return list(dict.fromkeys(cells))
 
 
-def run_cell(
-    cell: Cell,
+def cell_of(
+    task: str,
+    budget: Budget,
+    strategy: str,
+    seed: int,
     *,
-    folder: Path | None = None,
-    max_steps: int | None = None,
-    score: Callable[..., dict[str, float]] | None = None,
-) -> Outcome:
-    """Make the data, fit, and score.
+    estimator: str | None = None,
+    paper_epochs: int | None = None,
+) -> Cell:
+    """A cell under the names that results go by: epochs are said, and what does not matter is not.
 
     Args:
-        cell: What to run.
-        folder: Folder of stored runs, for the tasks that need it.
-        max_steps: Cuts every training short, to try the harness out.
-        score: `score(task, fit, theta_test, x_test, seed=)` in place of the task's own score.
+        task: Key of `TASKS`.
+        budget: Runs of each level.
+        strategy: A name that `check_strategy` passes.
+        seed: The seed.
+        estimator: None: the library's.
+        paper_epochs: Of a strategy named "paper..." without "@"; None: the paper's own.
     """
-    task = make_task(cell.task, folder=folder)
-    strategy = make_strategy(cell.strategy)
-    data, theta, x = task.data(tuple(max(n, 1) for n in cell.budget), cell.seed)
-    data = _own_runs(data, cell)
-    estimator, ensemble = parse_estimator(cell.estimator)
-    options: dict[str, Any] = {} if ensemble is None else {"ensemble": ensemble}
-    if max_steps is not None:
-        training = (strategy and strategy.training) or Training()
-        training = replace(training, max_steps=min(max_steps, training.max_steps))
-        strategy = replace(strategy, training=training) if strategy else None
-        options["training"] = training
-    fit = fit_posterior if task.kind == "posterior" else fit_likelihood
-    start = time.perf_counter()
-    result = fit(
-        data,
-        strategy=strategy,
-        estimator=estimator,
-        seed=derive_seed(cell.seed, "bench", "fit"),
-        **options,
-    )
-    seconds = time.perf_counter() - start
-    metrics = (score or Task.score)(task, result, theta, x, seed=cell.seed)
-    status = result.status
-    how = {
-        "steps": result.history["step"][-1],
-        "status_ok": status.ok,
-        f"status_{status.name}": 1.0,  # rows hold numbers alone, so the name is in the metric
-    }
-    return Outcome(cell, {**metrics, **how}, seconds)
+    stem = strategy.removesuffix(EQUAL)
+    if stem in RIVALS:
+        return Cell(task, budget, strategy, "sbi", seed)
+    if strategy == EXACT:
+        return Cell(task, (*(0 for _ in budget[1:]), 1), strategy, "none", seed)
+    if stem.startswith("paper") and "@" not in stem:
+        tail = strategy.removeprefix(stem)
+        strategy = f"{stem}@{paper_epochs or TASKS[task].paper_epochs}{tail}"
+    return Cell(task, budget, strategy, estimator or library_estimator(), seed)
 
 
-def _own_runs(data: MultilevelData, cell: Cell) -> MultilevelData:
-    """The runs that a cell's strategy may see: of one level alone for "single"."""
-    if 0 in cell.budget:
-        return level_alone(data, next(i for i, n in enumerate(cell.budget) if n))
-    alone = cell.strategy == "single" or cell.strategy.startswith(HIGH_ALONE)
-    return data.top() if alone else data
-
-
-def run_cells(
-    cells: Sequence[Cell],
-    *,
-    jobs: int = 1,
-    folder: Path | None = None,
-    max_steps: int | None = None,
-) -> Iterator[Outcome]:
-    """Run cells, and yield each outcome as it comes; an error in one does not stop the others.
+def drawn_runs(cell: Cell, costs: Sequence[float | None] | None) -> Budget:
+    """How many runs of each level a cell draws, at least one of each.
 
     Args:
-        cells: What to run.
-        jobs: Processes; each gets an equal share of the cores.
-        folder: As in `run_cell`.
-        max_steps: As in `run_cell`.
+        cell: The cell.
+        costs: Of a run of each level.
+
+    Raises:
+        ValueError: The cell wants as many runs as its budget buys, and runs have no costs.
     """
-    work = partial(_guarded, folder=folder, max_steps=max_steps)
-    if jobs == 1:
-        yield from map(work, cells)
-        return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = ProcessPoolExecutor(
-        jobs,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(threads,),
-    )
-    with pool:
-        for future in as_completed([pool.submit(work, cell) for cell in cells]):
-            yield future.result()
-
-
-def _guarded(cell: Cell, *, folder: Path | None, max_steps: int | None) -> Outcome:
-    try:
-        return run_cell(cell, folder=folder, max_steps=max_steps)
-    except Exception as error:  # a night's benchmark must not end with one bad cell
-        return Outcome(cell, {}, 0.0, f"{type(error).__name__}: {error}")
+    if not cell.strategy.endswith(EQUAL):
+        return tuple(max(n, 1) for n in cell.budget)
+    each = [cost for cost in costs or () if cost is not None]
+    if len(each) != len(cell.budget):
+        raise ValueError(f"{cell.strategy} needs the costs of runs, which {cell.task} has not.")
+    below = [0.0, *each[:-1]]
+    spent = sum(n * (a + b) for n, a, b in zip(cell.budget, each, below, strict=True))
+    return (*(1 for _ in each[1:]), max(1, int(spent // each[-1])))

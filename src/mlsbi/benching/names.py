@@ -35,13 +35,18 @@ from mlsbi.tasks import (
 )
 
 __all__ = [
+    "EQUAL",
+    "EXACT",
     "HIGH_ALONE",
+    "RIVALS",
     "TASKS",
     "BenchTask",
     "Budget",
+    "check_strategy",
     "library_estimator",
     "make_strategy",
     "make_task",
+    "metric_of",
     "parse_budget",
     "parse_estimator",
     "parse_runs",
@@ -49,6 +54,9 @@ __all__ = [
 
 Budget = tuple[int, ...]
 HIGH_ALONE = "paper-high"  # the paper's NPE and NLE of the high level's runs
+RIVALS = ("sbi", "sbi-npe", "sbi-nle")  # sbi's own training on the high level's runs
+EXACT = "exact"  # the exact posterior on the test pairs, where it is known
+EQUAL = "-equal"  # behind a strategy of level L alone: as many runs as the whole budget buys
 
 
 @dataclass(frozen=True)
@@ -100,10 +108,16 @@ _BRIDGE: dict[str, dict[str, Any]] = {
     "emulated": {"draws": "emulated"},
 }
 _STRATEGIES = (
-    "single, multilevel, paper, transfer, pooled, emulator, bridge, stack, paper-high or default; "
+    "single, multilevel, paper, transfer, pooled, emulator, bridge, stack, paper-high, default, "
+    "sbi or exact; single, paper-high and sbi with -equal; "
     f"multilevel and paper with any of {', '.join('-' + name for name in _OPTIONS)}; bridge and "
     f"stack with any of {', '.join('-' + name for name in _BRIDGE)}; paper with @EPOCHS"
 )
+
+
+def metric_of(task: str) -> str:
+    """The metric that tells results of a task apart; lower is better."""
+    return TASKS[task].metric if task in TASKS else "multilevel_ratio"  # table 1
 
 
 def make_task(name: str, *, folder: Path | None = None) -> Task:
@@ -120,6 +134,20 @@ def make_task(name: str, *, folder: Path | None = None) -> Task:
     if folder is None:
         raise ValueError(f"{name} needs the CAMELS spectra: pass their folder by --data FOLDER.")
     return entry.make(folder)
+
+
+def check_strategy(name: str) -> None:
+    """Refuse a strategy that the benchmark does not know.
+
+    Raises:
+        ValueError: There is no such strategy.
+    """
+    stem = name.removesuffix(EQUAL)
+    if stem in RIVALS or name == EXACT:
+        return
+    if stem != name and stem != "single" and not stem.startswith(HIGH_ALONE):
+        raise ValueError(f"strategy must be {_STRATEGIES}; got {name!r}.")
+    make_strategy(stem)
 
 
 def make_strategy(name: str) -> Strategy | None:
