@@ -26,7 +26,7 @@ extensions = [
     "static_math",
     "public_names",
 ]
-exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "images", "**.ipynb_checkpoints"]
 
 # Pages: Markdown that reads on GitHub, too.
 myst_enable_extensions = ["dollarmath"]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [
     ROOT / "README.md",
-    *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
+    *sorted(page for page in DOCS.rglob("*.md") if not {"_build", "images"} & set(page.parts)),
 ]
 
 # The language is a word, or what Sphinx is to do with the block: {toctree}, {code-block} python.

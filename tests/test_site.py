@@ -27,7 +27,7 @@ def pages():
     return {
         page.relative_to(DOCS).with_suffix("").as_posix(): page
         for page in sorted(found)
-        if not {"_build", ".ipynb_checkpoints"} & set(page.parts)
+        if not {"_build", "images", ".ipynb_checkpoints"} & set(page.parts)
     }
 
 
