@@ -273,13 +273,16 @@ def test_a_log_that_nobody_reads_any_more_stops_nothing():
 
 def test_without_a_terminal_it_is_a_log_and_quiet_is_silent(capfd, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with watch("x", ["fit"]) as activity, activity.step("fit"):
+    with watch("x", ["fit", "check"]) as activity, activity.step("fit"):
         assert watching() is activity
     out, err = capfd.readouterr()
     assert out == ""
     assert re.fullmatch(
         r"\d\d:\d\d:\d\d fit: begins\n\d\d:\d\d:\d\d fit: done after 0\.?\d* s\n", err
     )
+    with watch("x", ["fit"]) as activity, activity.step("fit"):
+        pass
+    assert capfd.readouterr() == ("", "")  # the command says itself that it is done
     with watch("x", ["fit"], quiet=True) as activity, activity.step("fit"):
         note("a word", enabled=True)
     assert capfd.readouterr() == ("", "")

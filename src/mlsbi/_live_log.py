@@ -18,7 +18,8 @@ _FIRST, _EVERY = 10.0, 60.0  # seconds until the first line of something, and be
 class Log(Activity):
     """Writes a line when a step begins and when it ends, and now and then between.
 
-    A stream that is gone does not stop the work.
+    A command of one step is itself that step: no line says that it begins, nor that it ended well
+    at once. A stream that is gone does not stop the work.
     """
 
     def __init__(
@@ -37,6 +38,9 @@ class Log(Activity):
     def on_step(self, step: Step) -> None:
         """A line at the beginning and at the end."""
         self._due = self.clock() + _FIRST
+        alone = len(self.steps) == 1
+        if alone and (step.state == "now" or (step.state == "done" and not self._long(step))):
+            return
         if step.state == "now":
             self._write(f"{step.name}: begins")
         elif step.state == "kept":
@@ -61,6 +65,9 @@ class Log(Activity):
     def on_note(self, text: str) -> None:
         """The line."""
         self._write(text)
+
+    def _long(self, step: Step) -> bool:
+        return step.seconds is not None and step.seconds > _FIRST
 
     def _first_level(self, tally: Tally) -> int:
         """The number of a campaign's first level: a pilot has a campaign a level."""

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["few_threads", "only_the_document", "opened", "session", "shortened"]
 
+_ALONE = """
+Next: try it out by itself: mlsbi validate {path}
+      to go on without runs that fail: on_failure = "drop" in [run]
+      in Python: hierarchy = mlsbi.Study.load("{path}").hierarchy()"""
 _PACKAGE = Path(__file__).parents[1]
 _FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line \d+.*\n(?:    .*\n)*', re.MULTILINE)
 
@@ -43,10 +47,13 @@ def opened(
     with session(path, as_json=as_json):
         from mlsbi.study import Study
 
+        if not path.exists():
+            raise ValueError(f"there is no {path}. Name a study's file; mlsbi init writes one.")
+
         study = Study.load(path, output=output)
         if jobs is not None:
             study = _with_jobs(study, jobs)
-        with few_threads(_small(study)):
+        with few_threads(wanted=_small(study)):
             yield study
 
 
@@ -57,7 +64,7 @@ def session(path: Path | None = None, *, as_json: bool = False) -> Iterator[None
     Errors of the library are written for users. Of other exceptions, which come from a simulator or
     another module of the user's, the frames that are the user's are shown.
     """
-    hint = "" if path is None else f"\nTry it out by itself: mlsbi validate {path}"
+    hint = "" if path is None else _ALONE.format(path=path)
     try:
         with only_the_document() if as_json else nullcontext(), _plain_warnings():
             yield
@@ -73,7 +80,7 @@ def session(path: Path | None = None, *, as_json: bool = False) -> Iterator[None
     except RuntimeError as error:
         if not _ours(error):
             _end_with_traceback(error, hint)
-        _end(error, FAILED, hint)
+        _end(error, FAILED, hint if "failed" in str(error) else "")
     except Exception as error:
         _end_with_traceback(error, hint)
 
@@ -92,7 +99,7 @@ def _small(study: Study) -> bool:
 
 
 @contextmanager
-def few_threads(wanted: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002
+def few_threads(*, wanted: bool = True) -> Iterator[None]:
     """One thread for small networks: more gain nothing, and wait for each other on a busy machine.
 
     OMP_NUM_THREADS says otherwise. Only a command does this; the library leaves torch's settings
