@@ -158,8 +158,7 @@ def test_embedding_nets_with_other_strategies(name, strategy, tmp_path, monkeypa
     check_fit(fit, data, tmp_path, embedding_net=embedding)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", some_fast(NETS, FAST_NETS))
 def test_embedding_nets_within_builders(name, tmp_path, monkeypatch):
     """`posterior_nn(..., embedding_net=...)`, as in sbi."""
     net = NETS[name]
@@ -187,3 +186,10 @@ def test_every_weight_of_a_net_learns(name, monkeypatch):
     )
     log_prob.sum().backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in stacked)
+
+
+def test_a_builder_without_a_net_sees_images_flat(tmp_path, monkeypatch):
+    data = linear_data((40, 16), event=(2, 3))
+    make = posterior_nn("maf", hidden_features=8, num_transforms=2)
+    fit = fitted("posterior", data, monkeypatch, estimator=make)
+    check_fit(fit, data, tmp_path, estimator=make)

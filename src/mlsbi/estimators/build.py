@@ -114,6 +114,9 @@ class Blueprint:
             out = self._tried(embedding, context.expand(self.members, *context.shape))
             context = self._features(out[0], rows=context.shape[0])
         elif len(self.context_shape) != 1:
+            whole = self._of_whole_events(context, seed)
+            if whole is not None:
+                return whole
             embedding = StackedModule(nn.Flatten(), self.members, seed=0)
             context = context.flatten(1)
         if self.level_input:
@@ -123,6 +126,19 @@ class Blueprint:
             return LevelDensity(density, embedding, self.context_shape)
         density = self._density(context, seed)
         return density if embedding is None else EmbeddedDensity(embedding, density)
+
+    def _of_whole_events(self, context: Tensor, seed: int) -> ConditionalDensity | None:
+        """A builder's density, where a net inside it takes contexts of several axes as they are."""
+        if isinstance(self.estimator, (str, EstimatorSpec)) or self.level_input:
+            return None
+        value = torch.zeros(self.members, len(context), self.value_dim)
+        try:
+            density = self._density(context, seed)
+            with torch.no_grad():
+                density.eval().log_prob(value, context.expand(self.members, *context.shape))
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
+            return None  # what is wrong with it, if anything, shows with flat contexts
+        return density.train()
 
     def _tried(self, net: nn.Module, context: Tensor) -> Any:
         """What a net makes of contexts, without touching batch statistics or drawing dropout."""

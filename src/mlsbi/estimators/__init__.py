@@ -1,0 +1,1 @@
+"""Conditional densities, k members stacked, and the transforms around them."""
