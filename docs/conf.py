@@ -65,6 +65,8 @@ nitpick_ignore_regex = [
 
 html_theme = "furo"
 html_title = "mlsbi"
+html_logo = "_static/logo.svg"
+html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
