@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import mlsbi
-from mlsbi.studies.errors import line_of
+from mlsbi.studies.errors import line_of, models_of
+from mlsbi.studies.file import StudyFile
+from mlsbi.studies.fitting import fit_options
+from mlsbi.studies.tables import TrainingTable
 from mlsbi.study import Study
 
 MODELS = """
@@ -57,6 +62,15 @@ cost = 40.0
 options = { shift = 0.5 }
 """
 WHOLE = PARAMETER + LEVELS
+ARRAYS = """
+[[levels]]
+theta = 'a.npy'
+x = 'b.npy'
+[[levels]]
+theta = 'a.npy'
+x_coarse = 'c.npy'
+x = 'd.npy'
+"""
 
 
 @pytest.fixture
@@ -146,6 +160,45 @@ def test_every_table_is_read(tmp_path):
     assert study.parameter_names is None
     elsewhere = Study.load(study.path, output=tmp_path / "else")
     assert elsewhere.output == tmp_path / "else"
+
+
+def test_fit_and_plan_follow_each_other(tmp_path):
+    for text, kinds, strategies in (
+        ("", ("posterior", "posterior"), ("default", "default")),
+        ("[plan]\nkind = 'likelihood'", ("likelihood", "likelihood"), ("default", "default")),
+        ("[fit]\nstrategy = 'bridge'", ("posterior", "posterior"), ("bridge", "bridge")),
+        (
+            "[fit]\nstrategy = 'bridge'\n[plan]\nstrategy = 'single'\nkind = 'likelihood'",
+            ("likelihood", "likelihood"),
+            ("bridge", "single"),
+        ),
+    ):
+        file = Study.load(written(tmp_path, WHOLE + text)).file
+        assert (file.kind, file.planned_kind) == kinds
+        assert (file.strategy, file.planned_strategy) == strategies
+
+
+def test_training_has_the_fields_of_the_library(tmp_path):
+    assert list(TrainingTable.model_fields) == [f.name for f in fields(mlsbi.Training)]
+    text = "[fit]\nestimator = 'nsf'\ntails = 'asinh'\n[fit.training]\nmax_steps = 7\n"
+    more = "clip = false\ncommon_dropout = false\nbatch_size = false\n"
+    options = fit_options(Study.load(written(tmp_path, WHOLE + text + more)))
+    assert options["training"] == mlsbi.Training(
+        max_steps=7, clip=None, common_dropout=False, batch_size=None
+    )
+    assert options["estimator"] == mlsbi.NSF()
+    assert (options["tails"], options["strategy"], options["ensemble"]) == ("asinh", None, 5)
+
+
+def test_the_page_describes_every_key():
+    page = (Path(__file__).parents[1] / "docs" / "studies.md").read_text()
+    for name, field in StudyFile.model_fields.items():
+        for model in models_of(field.annotation):
+            for key, inner in model.model_fields.items():
+                assert f"`{key}`" in page or f"`{key} =" in page, (name, key)
+                for table in models_of(inner.annotation):
+                    assert all(f"`{key}`" in page for key in table.model_fields), table
+        assert f"`[{name}]`" in page or f"`[[{name}]]`" in page or f"`{name} =" in page, name
 
 
 def test_priors_by_parameter(tmp_path, models):
@@ -273,6 +326,50 @@ KEYS = [  # what the file says, and what the error must say
     (PARAMETER + WHOLE, ["parameters must have different names; got 'rate' twice"]),
     (WHOLE + "[plan]\nminimum = [1]", ["plan.minimum must have one number a level, 2; got 1"]),
     ("[study\n", ["is no TOML", "line 1"]),
+    ("[fit]\nkind = 'both'", ["fit.kind must be 'posterior' or 'likelihood'; got 'both'"]),
+    ("[fit]\nensemble = 0", ["fit.ensemble must be a whole number, at least 1", "got 0"]),
+    ("[fit]\nembedding_net = 'net'", ["fit.embedding_net must be 'package.module:object'"]),
+    (
+        "[fit.training]\nmax_step = 3",
+        ["fit.training.max_step is no known key", "Known are max_steps, learning_rate", "mean max"],
+    ),
+    ("[fit.training]\nclip = true", ["fit.training.clip must be a positive number, or false"]),
+    ("[fit.training]\nclip = 0.0", ["fit.training.clip must be a positive number, or false"]),
+    ("[fit.training]\nbatch_size = 0", ["fit.training.batch_size must be a whole", "(line 2: b"]),
+    ("[check]\nfolds = 1", ["check.folds must be a whole number, at least 2", "got 1"]),
+    ("[check]\ntheta = 'a.npy'", ["check must have theta and x of the held-out runs; got theta"]),
+    ("[check]\nrows = '0:2'", ["check must have no rows without theta and x"]),
+    ("[observation]\ntheta = [1.0]", ["observation.x is missing: it must be a list of numbers"]),
+    ("[observation]\nx = 3.0", ["observation.x must be a list of numbers", "got 3.0"]),
+    ("[observation]\nx = [1.0]\nrows = '0:1'", ["observation must have no rows where x is a list"]),
+    ("[report]\noutputs = []", ["report.outputs must be a list with the name of each entry"]),
+    ("[run]\nexecutor = 'dask'", ["run.executor must be a whole number of processes", "'dask:ADD"]),
+    ("[simulate]\nn = 100", ["simulate.n must be a list with a whole number for each level"]),
+    (WHOLE + "[simulate]\nn = [3]", ["simulate.n must have one number a level, 2; got 1"]),
+    (WHOLE + "[observation]\nx = [1]\ntheta = [1.0, 2.0]", ["observation.theta must have one num"]),
+    (WHOLE + "[data]\npath = 'a'", ["the file must have [data] or levels, not both"]),
+    ("[data]\npath = 'a'\n[simulate]\nn = [3]", ["simulate.n must be left out", "on disk"]),
+    (
+        PARAMETER + ARRAYS.replace("x = 'b.npy'\n", "", 1),
+        ["levels[0] must have theta and x"],
+    ),
+    (PARAMETER + ARRAYS.replace("x_coarse = 'c.npy'\n", ""), ["levels[1] must have x_coarse"]),
+    (
+        PARAMETER + ARRAYS.replace("[[levels]]", "[[levels]]\nx_coarse = 'c.npy'", 1),
+        ["no x_coarse"],
+    ),
+    (PARAMETER + ARRAYS + "[noise]\npython = 'a:b'", ["must have no [noise], as its runs are on"]),
+    (PARAMETER + ARRAYS + "batched = true", ["levels[1] must have no batched", "runs on disk"]),
+    (PARAMETER + ARRAYS + "rows = '5'", ["levels[1].rows must be rows to take, 'START:STOP'"]),
+    (
+        PARAMETER + ARRAYS + "[[levels]]\nsimulator = 'a:b'",
+        [
+            "runs on disk at all levels or at none",
+            "levels[0] with runs on disk and levels[2] with a",
+        ],
+    ),
+    ("[[levels]]\nsimulator = 'a:b'\nrows = '0:2'", ["must have no rows, as it is a simulator"]),
+    ("[[levels]]\nsimulator='a:b'\nx='b.npy'", ["levels[0] must have simulator or", "got both"]),
     ("a = 1\n[pilot]\nn = 1\n", ["a is no known key", "\npilot.n must be"]),  # all at once
 ]
 

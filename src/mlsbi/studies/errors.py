@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from mlsbi.studies.file import StudyFile
 
-__all__ = ["explain", "line_of", "read_file"]
+__all__ = ["explain", "line_of", "models_of", "read_file"]
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([\w.\-]+)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"^\s*([\w.\-]+)\s*=")
@@ -113,15 +113,16 @@ def _walk(
             continue
         owner, field = inner, inner.model_fields.get(part)
         path.append(part)
-        inner = None if field is None else next(_models(field.annotation), None)
+        inner = None if field is None else next(models_of(field.annotation), None)
     return path, field, owner if inner is None else inner
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The tables that a field of this type may hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in typing.get_args(annotation):
-        yield from _models(argument)
+        yield from models_of(argument)
 
 
 def _dotted(path: _Loc) -> str:

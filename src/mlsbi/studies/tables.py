@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 __all__ = [
     "ARRAY",
@@ -38,6 +45,16 @@ Reference = Annotated[str, StringConstraints(pattern=rf"^{_NAME}:{_NAME}$")]
 Rows = Annotated[str, StringConstraints(pattern=r"^\s*\d*\s*:\s*\d*\s*$")]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _only_false(value: bool) -> bool:  # noqa: FBT001  pydantic's signature
+    if value:
+        raise ValueError("true says nothing")
+    return value
+
+
+# TOML has no word for nothing; not Literal[False], to which 0 is equal
+Nothing = Annotated[bool, AfterValidator(_only_false)]
 StrategyName = Literal[
     "default", "single", "emulator", "multilevel", "transfer", "pooled", "bridge", "stack"
 ]
@@ -83,16 +100,16 @@ class TrainingTable(Table):
 
     max_steps: Count | None = Field(None, description="a whole number, at least 1")
     learning_rate: Positive | None = Field(None, description="a positive number")
-    batch_size: Count | Literal[False] | None = Field(
+    batch_size: Count | Nothing | None = Field(
         None, description="a whole number, at least 1, or false: all rows in every step"
     )
     weight_decay: Annotated[float, Field(ge=0)] | None = Field(
         None, description="a number, zero or positive"
     )
-    clip: Positive | Literal[False] | None = Field(
+    clip: Positive | Nothing | None = Field(
         None, description="a positive number, or false: no clipping"
     )
-    validation_fraction: Annotated[float, Field(gt=0, lt=1)] | Literal[False] | None = Field(
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] | Nothing | None = Field(
         None, description="a number between 0 and 1, or false: nothing is held out"
     )
     patience: Count | None = Field(None, description="a whole number, at least 1")
