@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,12 +147,12 @@ def opened_executor(study: Study) -> Iterator[Any]:
     try:
         yield found
     finally:
-        if dask:
-            found.close()
-        elif hasattr(found, "shutdown"):
+        if isinstance(found, Executor):
             found.shutdown(wait=True, cancel_futures=True)
         elif hasattr(found, "close"):
             found.close()
+            if not dask and getattr(found, "cluster", None) is not None:
+                found.cluster.close()  # a Dask client's, which the function started with it
 
 
 def _dask_client(address: str) -> Any:
