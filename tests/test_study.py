@@ -195,7 +195,8 @@ def test_the_page_describes_every_key():
     for name, field in StudyFile.model_fields.items():
         for model in models_of(field.annotation):
             for key, inner in model.model_fields.items():
-                assert f"`{key}`" in page or f"`{key} =" in page, (name, key)
+                shown = [f"`{key}`", f"`{key} =", f"`[{name}.{key}]`"]
+                assert any(text in page for text in shown), (name, key)
                 for table in models_of(inner.annotation):
                     assert all(f"`{key}`" in page for key in table.model_fields), table
         assert f"`[{name}]`" in page or f"`[[{name}]]`" in page or f"`{name} =" in page, name
@@ -435,4 +436,6 @@ def test_lines_are_found():
     assert line_of(text, ["t", "e"]) == (2, "[t]")
     assert line_of(text, ["u", 1, "d"]) == (6, "d = '[t]'")
     assert line_of(text, ["u", 0, "d"]) == (4, "[[u]]")
-    assert line_of("a = '''\nb = 1\n'''\nb = 2", ["b"]) is None
+    assert line_of("a = '''\nb = 1\n'''\nb = 2", ["b"]) == (4, "b = 2")
+    assert line_of('a = """one"""\n# """\nb = 2', ["b"]) == (3, "b = 2")
+    assert line_of('[t]\na = """\n[u]\nb = 1"""\nc = 2', ["t", "c"]) == (5, "c = 2")

@@ -135,14 +135,12 @@ def _dotted(path: _Loc) -> str:
 def line_of(text: str, path: _Loc) -> tuple[int, str] | None:
     """Number and content of the line on which a key stands, or its table begins.
 
-    None where it cannot be told: tables within a line, or texts of several lines in the file.
+    None where it cannot be told, as of tables within a line.
     """
-    if '"""' in text or "'''" in text:
-        return None
     found: tuple[int, str] | None = None
     table: list[int | str] = []
     counts: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in _lines(text):
         header, key = _HEADER.match(line), _KEY.match(line)
         here: list[int | str]
         if header:
@@ -158,3 +156,16 @@ def line_of(text: str, path: _Loc) -> tuple[int, str] | None:
         if here == list(path[: len(here)]) and here:
             found = number, line.strip()
     return found
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers, but for those within texts of several lines."""
+    inside = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if inside:
+            inside = "" if inside in line else inside
+            continue
+        yield number, line
+        if not line.lstrip().startswith("#"):
+            opened = [mark for mark in ('"""', "'''") if line.count(mark) % 2]
+            inside = opened[0] if opened else ""
