@@ -95,10 +95,12 @@ def _over_runs(
     others: Others,
     *,
     of: Callable[[Mapping[int, float]], Sequence[float]] = lambda own: list(own.values()),
+    log: bool = False,
 ) -> None:
-    """A task's metric over the runs of level L, a line for each strategy."""
+    """A task's metric over the runs of level L, a line for each strategy; `log` where it can be."""
     metric, budgets = metric_of(task), BUDGETS[task]
     ticks = [budget[-1] for budget in budgets]
+    means: list[float] = []
     for strategy, label in LABELS.items():
         points = []
         for budget in budgets:
@@ -107,7 +109,10 @@ def _over_runs(
                 points.append((budget[-1], *mean_and_error(own)))
         if points:
             n, mean, error = zip(*points, strict=True)
+            means += mean
             ax.errorbar(n, mean, yerr=error, label=label, capsize=2, **_look(strategy))
+    if log and means and min(means) > 0:
+        ax.set_yscale("log")
     ax.set_xscale("log")
     ax.set_xticks(ticks, [str(n) for n in ticks])
     ax.minorticks_off()
@@ -160,8 +165,7 @@ def _title(ax: Axes, text: str) -> None:
 def figure_2(values: Values, others: Others) -> Drawing:
     """g-and-k: the likelihood's divergence, the posterior's NLPD and its coverage."""
     figure, (left, middle, right) = _canvas(3)
-    _over_runs(left, values, "g-and-k-nle", others)
-    left.set_yscale("log")
+    _over_runs(left, values, "g-and-k-nle", others, log=True)
     _ceiling(left, values, "g-and-k-nle")
     _title(left, "g-and-k, likelihood")
     _over_runs(middle, values, "g-and-k-npe", others)
@@ -185,8 +189,7 @@ def figure_3(values: Values, others: Others) -> Drawing:
             "exact posterior", (0.02, level), xycoords=("axes fraction", "data"),
             xytext=(0, 3), textcoords="offset points", fontsize=7.5, color="0.2",
         )  # fmt: skip
-        _over_runs(right, values, "ou", {}, of=lambda own: paired(own, exact))
-        right.set_yscale("log")
+        _over_runs(right, values, "ou", {}, of=lambda own: paired(own, exact), log=True)
     right.set_ylabel("KLD from the exact posterior", fontsize=9)
     _title(left, "Ornstein-Uhlenbeck")
     _title(right, "less what is exact")

@@ -41,9 +41,11 @@ def _made(rows: Iterable[Row]) -> str:
     commits = sorted({row.commit for row in own if row.commit})
     code = f"code of {', '.join(commits)}" if len(commits) < 4 else "each row has its commit"
     seeds = sorted({cell.seed for cell in cells})
+    if not seeds:
+        return "None yet."
     span = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
     note = " Quick: the paper's trainings are cut short." if _is_quick(cells) else ""
-    return f"{len(cells)} fits, {span if seeds else ''}; {code}.{note}"
+    return f"{len(cells)} fits, {span}; {code}.{note}"
 
 
 def _is_quick(cells: Iterable[object]) -> bool:

@@ -1,0 +1,366 @@
+"""The paper made anew: which cells, rivals, estimates, figures, tables, and the page."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import mlsbi
+from mlsbi.benching import results
+from mlsbi.benching.cells import Cell, Outcome, cell_of, drawn_runs
+from mlsbi.benching.estimates import Remaining, estimates, in_words
+from mlsbi.benching.figures import FIGURES, LABELS
+from mlsbi.benching.names import check_strategy, make_task, metric_of
+from mlsbi.benching.page import filled, parts, renew
+from mlsbi.benching.paper import (
+    BUDGETS,
+    PAPER_TASKS,
+    Wanted,
+    paper_cells,
+    quick_cells,
+    unfinished,
+)
+from mlsbi.benching.report import write_figures
+from mlsbi.benching.results import CURVE, Row
+from mlsbi.benching.rivals import fit_by_sbi
+from mlsbi.benching.run import run_cell, run_cells
+from mlsbi.benching.shortcomings import shortcomings
+from mlsbi.benching.tables import score_table, table_1, table_4
+from mlsbi.benching.values import Values
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from merge import merged, write  # noqa: E402  (a script, not a package)
+
+DATA = Path("somewhere")  # cells are planned without looking into it
+
+
+def rows_of(cell, values, *, metric=None, commit="abc", seconds=2.0):
+    """A row for each seed."""
+    metric = metric or metric_of(cell.task)
+    return [
+        Row(Cell(cell.task, cell.budget, cell.strategy, cell.estimator, seed), metric, value,
+            seconds, commit)
+        for seed, value in enumerate(values, start=10)
+    ]  # fmt: skip
+
+
+def whole_file():
+    """A row of every metric for every cell of the full reproduction: better the more runs."""
+    rows = []
+    for cell in paper_cells(Wanted(seeds=(10, 2)), DATA):
+        score = 1 / sum(cell.budget) + 0.1 * (cell.strategy != "default") + 0.01 * cell.seed
+        rows.append(Row(cell, metric_of(cell.task), score, 3.0, "abc"))
+        more = {f"{CURVE}0.50": 0.4, f"{CURVE}0.90": 0.8, "coverage_error": 0.1,
+                "coverage_bias": -0.1, "single_ms": 1.0, "multilevel_ms": 1.2, "released_ms": 2.0,
+                "released_ratio": 2.0}  # fmt: skip
+        rows += [Row(cell, name, value, 3.0, "abc") for name, value in more.items()]
+    return rows
+
+
+# Cells
+
+
+def test_the_reproduction_has_every_experiment_once():
+    cells = paper_cells(Wanted(), DATA)
+    assert len(cells) == len(set(cells))
+    assert {cell.task for cell in cells} == {*PAPER_TASKS, "step-nle", "step-npe"}
+    for task, budgets in BUDGETS.items():
+        for budget in budgets:
+            have = {c.strategy.split("@")[0] for c in cells if (c.task, c.budget) == (task, budget)}
+            assert {*LABELS, "emulator"} <= have
+    assert Cell("toggle", (0, 7537, 0), "paper-high@2000", "mdn:1", 10) in cells
+    assert Cell("g-and-k-nle", (10_000, 300), "paper-none@2000", "mdn:1", 10) in cells
+    assert Cell("ou", (0, 1), "exact", "none", 10) in cells
+    for cell in cells:
+        if cell.task in PAPER_TASKS:
+            check_strategy(cell.strategy)
+
+
+def test_quick_is_a_small_part_in_time():
+    expected = estimates([])
+    seconds = sum(map(expected, quick_cells(Wanted(seeds=(10, 1)), DATA)))
+    assert seconds < 2 * 15 * 60  # two cores, a quarter of an hour
+    assert {c.task for c in quick_cells(Wanted(), None)}.isdisjoint({"camels-2", "camels-sigma8"})
+    few = Wanted(tasks=("ou",), strategies=("default", "paper"), seeds=(3, 1))
+    assert {c.strategy for c in quick_cells(few, None) if c.task == "ou"} == {
+        "default",
+        "paper@200",
+    }
+
+
+def test_what_a_file_lacks_is_run():
+    cells = paper_cells(Wanted(), DATA)
+    rows = [Row(cell, metric_of(cell.task), 0.0, 1.0) for cell in cells]
+    again = unfinished(cells, rows)
+    assert {(c.task, c.budget) for c in again} == {  # whose curves the figures show
+        ("g-and-k-npe", (1000, 100)),
+        ("camels-sigma8", (980, 20)),
+    }
+    assert unfinished(cells, rows + [Row(cell, f"{CURVE}0.50", 0.5, 1.0) for cell in cells]) == []
+    assert unfinished(cells, rows[1:])[0] == cells[0]
+
+
+def test_equal_cost_counts_both_runs_of_a_pair():
+    cell = cell_of("ou", (1000, 50), "single-equal", 0)
+    assert drawn_runs(cell, (1.0, 10.0)) == (1, (1000 + 50 * 11) // 10)
+    toggle = cell_of("toggle", (10_000, 500, 100), "sbi-equal", 0)
+    assert drawn_runs(toggle, make_task("toggle").costs) == (1, 1, 2010)  # as the paper's NLE
+    assert drawn_runs(cell_of("ou", (1000, 50), "single", 0), (1.0, 10.0)) == (1000, 50)
+    with pytest.raises(ValueError, match="needs the costs of runs"):
+        drawn_runs(cell_of("camels-2", (980, 20), "single-equal", 0), None)
+
+
+@pytest.mark.parametrize("name", ["default-equal", "multilevel-equal", "sbi-nope", "exact-equal"])
+def test_only_level_l_alone_can_have_equal_cost(name):
+    with pytest.raises(ValueError, match="strategy must be"):
+        check_strategy(name)
+
+
+# Running them
+
+
+def test_the_curve_of_coverage_is_kept_with_a_posterior():
+    metrics = run_cell(
+        cell_of("ou", (30, 8), "single-equal", 0, estimator="mdn:1"), max_steps=3
+    ).metrics
+    curve = [value for name, value in metrics.items() if name.startswith(CURVE)]
+    assert len(curve) == 19
+    away = [abs(v - (i + 1) / 20) for i, v in enumerate(curve)]
+    assert metrics["coverage_error"] == pytest.approx(sum(away) / 19)
+    task = make_task("ou")
+    data, theta, x = task.data((1, 11), 0)  # (30 + 8 * 11) / 10 runs
+    fit = mlsbi.fit_posterior(
+        data.top(), strategy=mlsbi.SingleLevel(), ensemble=1, estimator="mdn",
+        training=mlsbi.Training(max_steps=3), seed=_seed(0),
+    )  # fmt: skip
+    assert task.score(fit, theta, x, seed=0).items() <= metrics.items()
+
+
+def _seed(seed):
+    from mlsbi._random import derive_seed
+
+    return derive_seed(seed, "bench", "fit")
+
+
+def test_the_exact_posterior_is_scored_on_the_same_pairs():
+    outcome = run_cell(cell_of("ou", (1000, 10), "exact", 3))
+    _, theta, x = make_task("ou").data((1, 1), 3)
+    assert outcome.metrics["nlpd_mean"] == pytest.approx(
+        -float(make_task("ou").reference_posterior(theta, x).mean())
+    )
+    failed = next(iter(run_cells([cell_of("g-and-k-npe", (1000, 10), "exact", 0)])))
+    assert "no exact posterior" in failed.error
+
+
+def test_a_step_is_timed_by_itself():
+    cell = Cell("step-nle", (40, 20), "multilevel", "mdn:1", 0)
+    before = torch.get_num_threads()
+    outcome = next(iter(run_cells([cell], max_steps=3)))
+    assert torch.get_num_threads() == before
+    assert outcome.metrics["single_ms"] > 0
+    assert {"multilevel_ratio", "released_ratio"} <= outcome.metrics.keys()
+    assert "multilevel_ratio" in results.line(outcome)
+
+
+# sbi
+
+
+def test_sbis_posterior_is_normalised_inside_the_prior():
+    data, _, x = make_task("ou").data((5, 40), 0)
+    fit = fit_by_sbi(data, "posterior", seed=1, max_epochs=2)
+    low, high = (edge.double() for edge in (data.prior.low, data.prior.high))
+    grid = torch.stack(
+        torch.meshgrid(
+            *(torch.linspace(0.5 / 40, 1 - 0.5 / 40, 40).double() * (b - a) + a
+              for a, b in zip(low, high, strict=True)), indexing="ij"),
+        -1,
+    ).reshape(-1, 3).float()  # fmt: skip
+    cell = float(((high - low) / 40).prod())
+    at = x[:1].expand(len(grid), -1)
+    mass = float(fit.log_prob(grid, at).exp().sum()) * cell
+    assert mass == pytest.approx(1.0, abs=0.1)  # 400 draws say how much of the flow is inside
+    assert float(fit.uncorrected(grid, at).exp().sum()) * cell < 0.9  # and that a part is not
+    drawn = fit.sample_batched(50, x=x[:3], seed=0)
+    assert drawn.shape == (50, 3, 3)
+    assert bool(data.prior.contains(drawn.flatten(0, 1)).all())
+    assert float(fit.log_prob(2 * high[None].float(), x[:1])) == -math.inf
+
+
+def test_sbi_runs_as_a_strategy_and_leaves_no_trace(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    state = torch.random.get_rng_state()
+    first, again = (
+        run_cell(cell_of("g-and-k-nle", (30, 20), "sbi", 4), max_steps=2) for _ in range(2)
+    )
+    assert first.metrics == again.metrics
+    assert first.metrics["kld_median"] > 0
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().out == ""
+
+
+def test_sbi_sees_level_l_alone():
+    task = make_task("ou")
+    few, many = task.data((5, 20), 0)[0], task.data((50, 20), 0)[0]
+    fits = [fit_by_sbi(data, "posterior", seed=1, max_epochs=1) for data in (few, many)]
+    theta, x = few.theta(1), few.x(1)
+    assert torch.equal(fits[0].uncorrected(theta, x), fits[1].uncorrected(theta, x))
+    with pytest.raises(ValueError, match="at least 2 runs"):
+        fit_by_sbi(task.data((5, 1), 0)[0], "posterior", seed=1)
+
+
+# Estimates
+
+
+def test_estimates_come_from_what_such_cells_took():
+    cell = cell_of("ou", (1000, 50), "default", 99)
+    before = estimates([])(cell)
+    rows = [*rows_of(cell, [0.0, 0.1, 0.2], seconds=100.0), *rows_of(cell, [0.0], seconds=400.0)]
+    assert estimates(rows)(cell) == pytest.approx(before + 100 - 22)
+    long, short = (cell_of("g-and-k-nle", (10_000, 50), f"paper@{n}", 0) for n in (10_000, 200))
+    assert estimates([])(long) > 20 * estimates([])(short)
+    assert [in_words(s) for s in (40, 700, 12600)] == ["40 s", "12 min", "3.5 h"]
+
+
+def test_what_remains_follows_the_pace():
+    whole = Remaining([10.0] * 10, jobs=2)
+    assert whole.left == 50
+    assert whole.after(10.0, elapsed=5.0) == 45  # as expected
+    for _ in range(8):
+        left = whole.after(10.0, elapsed=90.0)
+    assert left == pytest.approx(5 * 1.9)  # twice as slow, mostly believed
+    assert whole.after(10.0, elapsed=100.0) == 0
+
+
+# Results
+
+
+def test_parquet_is_made_of_the_csv_beside_it(tmp_path):
+    path = tmp_path / "results.parquet"
+    cell = cell_of("ou", (1000, 50), "default", 1)
+    results.append(path, Outcome(cell, {"nlpd_mean": 0.1}, 1.5), source="abc")
+    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+    results.write_parquet(path)
+    rows = results.read(path)
+    (tmp_path / "results.csv").unlink()
+    assert results.read(path) == rows == [Row(cell, "nlpd_mean", 0.1, 1.5, "abc")]
+
+
+def test_the_last_row_of_a_cell_counts():
+    cell = cell_of("ou", (1000, 50), "default", 10)
+    rows = [*rows_of(cell, [1.0]), *rows_of(cell, [2.0])]
+    assert [row.value for row in results.latest(rows)] == [2.0]
+    assert Values(rows).group("ou", (1000, 50), "default").mean("nlpd_mean") == (2.0, 0.0)
+
+
+def test_merging_keeps_the_newest_commit_of_a_cell(tmp_path):
+    order = {"aaa1" * 10: 0, "1085c7e" + "0" * 33: 1, "bbb2" * 10: 2}
+    single, default = (cell_of("ou", (1000, 50), name, 10) for name in ("single", "default"))
+    old = [*rows_of(single, [1.0], commit="aaa1"), *rows_of(default, [1.0], commit="aaa1")]
+    new = rows_of(single, [2.0], commit="bbb2")
+    for files in ([old, new], [new, old]):
+        found = merged(files, range(10, 15), order)
+        assert [(row.cell.strategy, row.value) for row in found] == [("single", 2.0)]
+    changed = rows_of(single, [3.0], commit="bbb2+")
+    assert merged([changed, new], range(10, 15), order)[0].value == 3.0
+    assert merged([new], range(11, 15), order) == []
+    write(tmp_path / "out.csv", merged([new], range(10, 15), order))
+    assert results.read(tmp_path / "out.csv") == new
+
+
+# Figures, tables, the page
+
+
+def test_figures_and_tables_show_every_strategy(tmp_path):
+    rows = whole_file()
+    values, others = Values(rows), results.read_reference()
+    for draw in FIGURES.values():
+        figure = draw(values, others)
+        names = {text.get_text() for text in figure.legends[0].get_texts()}
+        assert set(LABELS.values()) <= names
+    written = write_figures(rows, others, tmp_path / "new")
+    assert [path.name for path in written] == [
+        *(f"figure-{i}.png" for i in (2, 3, 4, 5)),
+        "tables.md",
+    ]
+    text = written[-1].read_text()
+    assert "| step" not in text
+    assert text.count("as printed") == 3
+    assert "exact posterior" in score_table(values, "ou", others)
+    assert "1.15" in table_1(values)
+    assert "2000 epochs" in table_4(values)
+
+
+def test_figures_are_drawn_of_few_results():
+    few = rows_of(cell_of("ou", (1000, 50), "default", 0), [0.1, 0.2])
+    for rows in ([], few):
+        for draw in FIGURES.values():
+            draw(Values(rows), {})
+        assert parts(rows, {})["ou"].count("\n") == 1 + bool(rows)
+
+
+def test_a_table_has_means_errors_and_what_they_are_worth():
+    own = cell_of("ou", (1000, 10), "default", 0)
+    rows = rows_of(own, [0.0, 0.2])
+    for n, value in ((10, 1.1), (1000, -0.9)):
+        rows += rows_of(cell_of("ou", (0, n), "single", 0), [value])
+    line = next(x for x in score_table(Values(rows), "ou", {}).splitlines() if "default" in x)
+    assert "0.10 ± 0.10" in line
+    assert "10 / – / –" in line  # about 100 runs alone, for 10
+
+
+def test_what_falls_short_is_found():
+    budget = (1000, 100)
+    default = rows_of(cell_of("ou", budget, "default", 0), [0.0, 0.1, 0.2])
+    worse = rows_of(cell_of("ou", budget, "transfer", 0), [1.0, 1.1, 1.3])
+    better = rows_of(cell_of("ou", budget, "sbi-equal", 0), [-1.0, -0.9, -0.7])
+    same = rows_of(cell_of("ou", budget, "emulator", 0), [0.1, 0.0, 0.2])
+    cover = rows_of(cell_of("ou", budget, "default", 0), [0.1] * 3, metric="coverage_error")
+    cover += rows_of(cell_of("ou", budget, "default", 0), [-0.1] * 3, metric="coverage_bias")
+    assert shortcomings(Values(default + worse)) == []
+    found = " ".join(shortcomings(Values(default + worse + better + same + cover)))
+    assert "sbi, level L alone, equal cost is better by 0.967" in found
+    assert "add nothing that is sure" in found
+    assert "coverage error 0.100 (target 0.03), over-confident" in found
+    assert "Transfer" not in found
+
+
+def test_a_page_is_renewed_between_its_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A\n<!-- bench: ou -->\nold\n<!-- bench end -->\nkept\n")
+    rows = rows_of(cell_of("ou", (1000, 50), "default", 0), [0.25])
+    renew(page, rows, {})
+    text = page.read_text()
+    assert "old" not in text
+    assert "0.25" in text
+    assert text.startswith("# A\n")
+    assert text.endswith("kept\n")
+    renew(page, rows, {})
+    assert page.read_text() == text
+    with pytest.raises(ValueError, match="the mark 'nope'"):
+        filled("<!-- bench: nope -->\n<!-- bench end -->", {"ou": ""})
+    with pytest.raises(ValueError, match="got none"):
+        filled("nothing", {"ou": ""})
+    with pytest.raises(ValueError, match="Markdown file"):
+        renew(tmp_path / "absent.md", rows, {})
+
+
+def test_the_benchmark_page_says_what_the_results_say():
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    rows = results.latest(results.read(ROOT / "benchmarks" / "results" / "paper.csv"))
+    found = parts(rows, results.read_reference())
+    assert filled(page, found) == page
+    assert all(f"<!-- bench: {name} -->" in page for name in found)
+
+
+def test_a_quick_run_says_so():
+    cell = cell_of("ou", (1000, 10), "paper", 10, paper_epochs=200)
+    assert "Quick" in parts(rows_of(cell, [0.0]), {})["made"]
+    full = rows_of(cell_of("ou", (1000, 10), "paper", 10), [0.0])
+    assert "Quick" not in parts(full, {})["made"]
