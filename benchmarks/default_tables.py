@@ -2,7 +2,7 @@
 
 Columns: S single level, E emulator (level L's runs alone), M multilevel (the paper's objective), T
 transfer, P pooled, B bridge, Stack (the default), and the authors' released code. The rows of S, M,
-T and of single-level curves are those of `paper_tables.sh`, on the same seeds and so the same data.
+T and of single-level curves are those of `mlsbi bench --all`, on the same seeds, so the same data.
 Rows go to a CSV file as each cell ends: the same command goes on where it stopped.
 
 Run: python benchmarks/default_tables.py FOLDER_OF_CAMELS [--seeds 5] [--first-seed 10] [--jobs 2]
@@ -27,6 +27,7 @@ from mlsbi.benching.run import run_cells
 
 HERE = Path(__file__).parent
 OUT = HERE / "results" / "default.csv"
+PAPER = HERE / "results" / "paper.csv"
 BUDGETS: dict[str, tuple[Budget, ...]] = {
     "ou": ((1000, 10), (1000, 50), (1000, 100)),
     "g-and-k-npe": ((1000, 10), (1000, 50), (1000, 100)),
@@ -95,13 +96,11 @@ Values = dict[tuple[str, Budget], dict[str, dict[str, list[float]]]]
 def measured(seeds: Sequence[int]) -> Values:
     """Values over seeds by (task, budget), strategy and metric, of the library's own estimator."""
     found: Values = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for path in sorted((HERE / "results").glob("*.csv")):
-        if path.name in ("gp_library.csv", "never_worse.csv"):
-            continue
-        for row in results.read(path):
-            cell = row.cell
-            if cell.estimator == library_estimator() and cell.seed in seeds:
-                found[cell.task, cell.budget][cell.strategy][row.metric].append(row.value)
+    rows = [row for path in (OUT, PAPER) for row in results.read(path)]
+    for row in results.latest(rows):
+        cell = row.cell
+        if cell.estimator == library_estimator() and cell.seed in seeds:
+            found[cell.task, cell.budget][cell.strategy][row.metric].append(row.value)
     return found
 
 

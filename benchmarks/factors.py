@@ -38,7 +38,7 @@ from mlsbi.planning.needs import Needs, reestimate
 
 RESULTS = Path("benchmarks/results")
 CURVES = RESULTS / "single_curves.csv"
-SOURCES = ("default.csv", "never_worse.csv")
+SOURCES = ("paper.csv", "never_worse.csv")
 RUNS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 PILOT, FIRST_SEED = 64, 10
 
@@ -84,7 +84,7 @@ def scores(paths: Iterable[Path], strategy: str) -> dict[tuple[str, Budget], flo
     """Mean over seeds of each task's metric."""
     found = defaultdict(list)
     for path in paths:
-        for row in results.read(path):
+        for row in results.latest(results.read(path)):
             cell = row.cell
             wanted = cell.strategy == strategy and cell.estimator.startswith("mdn")
             if wanted and row.metric == TASKS[cell.task].metric:
@@ -117,11 +117,7 @@ def pilot_needs(name: str, folder: Path | None, seed: int) -> Needs:
 def points(folder: Path | None, seeds: int) -> list[Point]:
     """All tasks and budgets that both figures are known of."""
     single = defaultdict(dict)
-    files = [
-        path
-        for path in RESULTS.glob("*.csv")
-        if path.name in {*SOURCES, CURVES.name} or path.stem in TASKS or "camels" in path.stem
-    ]
+    files = [RESULTS / name for name in (*SOURCES, CURVES.name)]
     for (name, n), value in scores(files, "single").items():
         single[name][n[-1]] = value
     found = []
