@@ -128,6 +128,14 @@ def test_a_narrow_one_still_says_what_matters(pictures, width):
     assert "cross-fitting" in made["check"]
 
 
+def test_trainings_of_other_steps_say_whose_they_are():
+    clock = Clock()
+    activity = Activity("x", STEPS, clock=clock)
+    with watched(activity), activity.step("report"):
+        for _ in train(clock, title="training, stage 1"):
+            assert "training: stage 1, for the report" in picture(activity)
+
+
 def test_without_costs_there_is_run_time(pictures):
     clock = Clock()
     activity = Activity("x", STEPS, clock=clock)

@@ -43,6 +43,7 @@ class Work:
         title: What is being done.
         total: Its parts; of a training the most steps that it may take.
         began: When it began.
+        step: The step that it is a part of; empty where there is none.
         done: Parts that are done.
         text: What to show beside it.
         values: The figures that came with the reports, in turn.
@@ -52,6 +53,7 @@ class Work:
     title: str
     total: int
     began: float
+    step: str = ""
     done: int = 0
     text: str = ""
     values: list[float] = field(default_factory=list)
@@ -128,7 +130,7 @@ class Activity:
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Update]:
         """Show work while the block lasts."""
-        work = Work(title, total, self.clock())
+        work = Work(title, total, self.clock(), "" if self.now is None else self.now.name)
         self.works.append(work)
 
         def update(done: int, text: str, value: float | None = None) -> None:

@@ -21,9 +21,10 @@ _PLAIN_SPINNER = "-\\|/"
 _MARKS = {"done": "✔", "kept": "✔", "to do": "·", "failed": "✘", "stopped": "✘"}
 _PLAIN_MARKS = {"done": "+", "kept": "+", "to do": ".", "failed": "x", "stopped": "x"}
 _STYLES = {"done": "green", "kept": "green", "to do": "dim", "failed": "red", "stopped": "yellow"}
+_SPARE = 3  # columns to the right, where a terminal shows ^C without folding a line
 _GAP = "   "  # between steps
 _SHOWN = 5  # works; older ones are left out, so that the panel fits a small terminal
-_WIDE, _WIDER = 72, 92  # columns from which bars, and then rates, are shown
+_WIDE, _WIDER = 70, 92  # columns from which bars, and then rates, are shown
 _TWINKLE = 8.0  # frames a second
 
 
@@ -38,7 +39,7 @@ class LivePanel:
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
         """The panel, as wide as the terminal and at most 100 columns."""
-        own, width = self._activity, min(options.max_width, 100)
+        own, width = self._activity, min(options.max_width - _SPARE, 100)
         now = own.clock()
         draw = _Drawing(own, now, width - 4, blocks=not options.ascii_only)
         yield Panel(

@@ -15,8 +15,13 @@ _PLAIN = "_.-~=*#@"
 
 
 def part(work: Work) -> str:
-    """What is being done, without the numbers that keep its parts apart: "training: Bridge"."""
+    """What is being done, without the numbers that keep its parts apart: "training: Bridge".
+
+    Other steps than the fit train, too: "training: for the report".
+    """
     what, *rest = re.sub(r"\b\d+-", "", work.title).replace("/", ", ").split(", ")
+    if what == "training" and work.step not in {"", "fit"}:
+        rest.append(f"for the {work.step}")
     return f"{what}: {', '.join(rest)}" if rest else what
 
 

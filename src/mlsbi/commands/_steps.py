@@ -64,7 +64,7 @@ def do(study: Study, last: str, *, again: bool = False, quiet: bool = False) -> 
         names = [name for name in STEPS[: STEPS.index(last) + 1] if before[name] != "not needed"]
         kept = [name for name in names if before[name] == "done"]
         with watch(f"mlsbi {command}: {study.name}", names, quiet=quiet) as view:
-            view.budget = study.file.plan.budget
+            view.budget = study.file.plan.budget if "plan" in names else None
             if len(kept) < len(names):
                 desk.look_ahead()
             results = {}
