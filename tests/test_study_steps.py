@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 
+import distributed
 import numpy as np
 import pytest
 import torch
@@ -274,8 +275,28 @@ def test_other_simulators_need_another_folder(place):
     assert states(other)["simulate"] == "stale"
     with pytest.raises(ValueError, match="does not throw runs away: name another output folder"):
         other.run()
+    assert study.simulate().n == (40, 12)
     assert place.study().simulate().n == (40, 12)
     assert place.study(other.path.read_text(), output=place.folder / "new").simulate().n == (40, 12)
+
+
+def test_simulators_that_changed_go_on_where_that_is_allowed(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    text = PRIOR + LEVELS + FIT + "[plan]\nbudget = 900\n[pilot]\nn = 16\n"
+    before = Place(tmp_path)
+    data = before.study(text).simulate()
+    calls = before.calls
+    module = tmp_path / f"{before.models}.py"
+    module.write_text(module.read_text().replace("no convergence", "did not converge"))
+    sys.modules.pop(before.models)
+    with pytest.raises(
+        ValueError, match=r"changed since(.|\n)*set allow_changes = true in \[run\]"
+    ):
+        before.study(text).simulate()
+    allowed = before.study(text + "[run]\nallow_changes = true\n").simulate()
+    assert torch.equal(allowed.x(1), data.x(1))
+    assert before.calls == calls
+    sys.modules.pop(before.models)
 
 
 @pytest.mark.usefixtures("quick_page")
@@ -381,6 +402,24 @@ def test_an_executor_of_ones_own_is_closed(place):
     assert sys.modules[place.models].CLOSED == [True]
     assert torch.equal(data.x(0), place.study(output=place.folder / "o").simulate().x(0))
     assert study.cores == 1
+
+
+@pytest.mark.filterwarnings("ignore")  # Dask's own
+def test_a_dask_cluster_by_its_address(place, monkeypatch):
+    more = '[run]\nisolate = false\nexecutor = "dask:'
+    options = {"n_workers": 1, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster:
+        study = place.study(f'{WHOLE}{more}{cluster.scheduler_address}"\n')
+        data = study.simulate()
+        assert data.n == (40, 12)
+        names = [name for name in cluster.scheduler.clients if name != "fire-and-forget"]
+        assert names == []  # what was opened was closed
+    assert torch.equal(data.x(1), place.study(output=place.folder / "o").simulate().x(1))
+    assert study.simulate().n == data.n  # no scheduler is asked where all runs are there
+    monkeypatch.setattr("mlsbi.studies.fitting._PATIENCE", 0.5)
+    gone = place.study(f'{WHOLE}{more}tcp://127.0.0.1:1"\n', output=place.folder / "p")
+    with pytest.raises(ValueError, match="run.executor must be the address of a Dask scheduler"):
+        gone.simulate()
 
 
 WRONG = [  # in the file, and the error that comes before anything is run

@@ -187,6 +187,7 @@ def run_columns(
     timeout: float | None = None,
     retries: int = 2,
     isolate: bool | None = None,
+    allow_changes: bool = False,
     progress: bool = False,
 ) -> Columns:
     """Run every level on the same n draws of theta and noise.
@@ -205,6 +206,7 @@ def run_columns(
         timeout: Seconds that one run may take (a batched simulator: a batch).
         retries: How often a run is made again whose process died, and see `on_failure`.
         isolate: Whether simulators run in processes of their own, as in `mlsbi.simulate`.
+        allow_changes: As in `mlsbi.simulate`: go on although a simulator's code changed.
         progress: Whether to show progress on stderr, a level at a time.
 
     Returns:
@@ -234,6 +236,7 @@ def run_columns(
             retries=retries,
             max_failed=1.0,
             isolate=isolate,
+            allow_changes=allow_changes,
             progress=progress,
         )
 

@@ -248,6 +248,7 @@ def pilot(
     timeout: float | None = None,
     retries: int = 2,
     isolate: bool | None = None,
+    allow_changes: bool = False,
     progress: bool = False,
 ) -> Pilot:
     """Run every level a few times on the same draws, to plan the campaign.
@@ -264,6 +265,7 @@ def pilot(
         timeout: Seconds that one run may take (a batched simulator: a batch).
         retries: How often a run is made again whose process died, and see `on_failure`.
         isolate: Whether simulators run in processes of their own, as in `mlsbi.simulate`.
+        allow_changes: As in `mlsbi.simulate`: go on although a simulator's code changed.
         progress: Whether to show progress on stderr, a level at a time.
 
     Returns:
@@ -281,17 +283,10 @@ def pilot(
     """
     check_type(hierarchy, Hierarchy, name="hierarchy", remedy="Pass an mlsbi.Hierarchy.")
     columns = run_columns(
-        hierarchy,
-        n,
-        seed=seed,
-        store=store,
-        executor=executor,
-        on_failure=on_failure,
-        timeout=timeout,
-        retries=retries,
-        isolate=isolate,
+        hierarchy, n, seed=seed, store=store, executor=executor, on_failure=on_failure,
+        timeout=timeout, retries=retries, isolate=isolate, allow_changes=allow_changes,
         progress=progress,
-    )
+    )  # fmt: skip
     given = tuple(cost for cost in hierarchy.costs if cost is not None)
     if len(given) == hierarchy.num_levels:
         return Pilot(hierarchy, columns, seed, given, "given")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_options", "load", "opened_executor"]
 
+_PATIENCE = 30  # seconds to wait for a scheduler
+
 
 def fit_options(study: Study) -> dict[str, Any]:
     """The arguments of `fit_posterior` or `fit_likelihood`, but for data and where to keep it.
@@ -164,7 +166,7 @@ def _dask_client(address: str) -> Any:
             "install 'mlsbi[dask]'), or name another executor"
         ) from error
     try:
-        return Client(address, timeout=30)
+        return Client(address, timeout=_PATIENCE)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"run.executor must be the address of a Dask scheduler that runs, such as "

@@ -87,7 +87,7 @@ class Desk:
         inputs, began = self.inputs.pilot(), time.perf_counter()
         known = self.journal.holds("pilot", inputs) if count == self.file.pilot.n else None
         there = known is not None and self.study.pilot_store.is_dir()
-        with self._simulators(there=there) as options:
+        with _runs_kept(self.study.pilot_store), self._simulators(there=there) as options:
             found = pilot(
                 hierarchy, n=count, seed=self.study.seed, store=self.study.pilot_store,
                 progress=self.progress, **options,
@@ -152,16 +152,11 @@ class Desk:
 
         hierarchy, store = self.study.hierarchy(), self.output / "runs.zarr"
         extend = self.piloted.data if piloted else None
-        try:
-            with self._simulators(there=there and store.is_dir()) as options:
-                return simulate(
-                    hierarchy, counts, seed=self.study.seed, store=store, extend=extend,
-                    progress=self.progress, **options,
-                )  # fmt: skip
-        except ValueError as error:
-            if store.exists() and "store" in str(error):
-                raise ValueError(f"{error}\n{_other_runs(store)}") from error
-            raise
+        with _runs_kept(store), self._simulators(there=there and store.is_dir()) as options:
+            return simulate(
+                hierarchy, counts, seed=self.study.seed, store=store, extend=extend,
+                progress=self.progress, **options,
+            )  # fmt: skip
 
     @contextmanager
     def _simulators(self, *, there: bool) -> Iterator[dict[str, Any]]:
@@ -273,8 +268,19 @@ def stored_plan(path: Path) -> Plan | None:
         return None
 
 
-def _other_runs(store: Path) -> str:
-    return (
-        "A study does not throw runs away: name another output folder (output in [study]), or "
-        f"delete {str(store)!r} to make its runs again."
-    )
+@contextmanager
+def _runs_kept(store: Path) -> Iterator[None]:
+    """Say what to do where a folder holds the runs of other simulators."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        if not text.startswith("store "):
+            raise
+        text = text.partition("\nPass ")[0]
+        same = "have changed since" in text
+        remedy = "if the change does not alter results, set allow_changes = true in [run]; or "
+        raise ValueError(
+            f"{text}\nA study does not throw runs away: {remedy if same else ''}name another "
+            f"output folder (output in [study]), or delete {str(store)!r} to make its runs again."
+        ) from error

@@ -226,3 +226,6 @@ class RunTable(Table):
         None, description="a whole number, at least 0"
     )
     isolate: bool | None = Field(None, description="true or false")
+    allow_changes: bool | None = Field(
+        None, description="true or false: whether runs go on although a simulator's code changed"
+    )
