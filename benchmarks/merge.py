@@ -1,8 +1,8 @@
 """One tidy file of results from many: of a cell that is in several the newest commit's rows win.
 
-Rows of strategies whose code has changed since are left out (`CHANGED`), and so are rows of other
-seeds. Commits are put in order by git; a "+" behind one (files differed from it) counts as just
-after it, and of rows of the same commit the file that is named last wins.
+Left out are rows of strategies whose code has changed since (`CHANGED`), rows of other seeds, and
+curves of coverage that no figure shows. Commits are put in order by git; a "+" behind one (files
+differed from it) counts as just after it; of rows of the same commit the file named last wins.
 
 Run: python benchmarks/merge.py --out benchmarks/results/paper.csv [--seeds 10-14] FILE...
      (the results file itself may be among the FILEs)
@@ -16,8 +16,8 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mlsbi.benching.paper import PAPER_TASKS
-from mlsbi.benching.results import COLUMNS, Row, read
+from mlsbi.benching.paper import COVERAGE_SHOWN, OTHERS, PAPER_TASKS
+from mlsbi.benching.results import COLUMNS, CURVE, Row, read
 from mlsbi.benching.step_times import TIMED
 
 # The noise of bridges and emulators was widened there.
@@ -45,6 +45,7 @@ def age(commit: str, order: dict[str, int]) -> float:
 
 def merged(files: Iterable[Sequence[Row]], seeds: range, order: dict[str, int]) -> list[Row]:
     """The newest rows of each cell, by task, budget, strategy and seed."""
+    tasks = [*PAPER_TASKS, *OTHERS, *TIMED]
     known = {row.commit for rows in files for row in rows}
     when = {commit: age(commit, order) for commit in known}
     newest: dict[object, float] = {}
@@ -54,14 +55,14 @@ def merged(files: Iterable[Sequence[Row]], seeds: range, order: dict[str, int]) 
             cell = row.cell
             first = CHANGED.get(cell.strategy.partition("-")[0])
             outdated = first is not None and when[row.commit] < age(first, order)
-            if outdated or cell.seed not in seeds or cell.task not in (*PAPER_TASKS, *TIMED):
+            unshown = row.metric.startswith(CURVE) and COVERAGE_SHOWN.get(cell.task) != cell.budget
+            if unshown or outdated or cell.seed not in seeds or cell.task not in tasks:
                 continue
             if when[row.commit] > newest.get(cell, -2):
                 newest[cell], kept[cell] = when[row.commit], {}
             if when[row.commit] == newest[cell]:
                 kept[cell][row.metric] = row
     found = [row for metrics in kept.values() for row in metrics.values()]
-    tasks = [*PAPER_TASKS, *TIMED]
     return sorted(
         found,
         key=lambda row: (

@@ -42,6 +42,12 @@ def test_help_names_the_tasks():
         (["bench", "ou", "--paper-estimator", "mdn:x"], "--paper-estimator", "nsf:1"),
         (["bench", "ou", "--seeds", "0"], "--seeds", "1"),
         (["bench", "camels-2"], "--data", "--data FOLDER"),
+        (["bench"], "TASK", "or use --all or --quick"),
+        (["bench", "ou", "--strategy", "default-equal"], "--strategy", "sbi with -equal"),
+        (["bench", "--all", "--budget", "20,5"], "--all", "leave --budget"),
+        (["bench", "ou", "--quick", "--paper-epochs", "3"], "--quick", "--paper-epochs out"),
+        (["bench", "linear-gaussian", "--quick"], "TASK", "got linear-gaussian"),
+        (["bench", "nope", "--all"], "TASK", "stress-wide; got nope"),
         (["bench", "camels-2", "--data", "/nowhere"], "--data", "folder of the CAMELS spectra"),
     ],
 )
@@ -93,3 +99,31 @@ def test_all_leaves_camels_out_without_data(tmp_path):
     assert code == 2  # the toggle switch has three levels
     assert "CAMELS tasks are left out" in text
     assert "3 numbers of runs" in text
+
+
+def test_quick_says_how_long_it_will_take_and_draws_the_figures(tmp_path):
+    out, figures, page = (tmp_path / name for name in ("r.parquet", "new", "page.md"))
+    page.write_text("<!-- bench: ou -->\n<!-- bench end -->\n")
+    call = ["bench", "ou", "--quick", "--strategy", "exact", "--jobs", "1", "--out", out]
+    code, text = run(*call, "--figures", figures)
+    assert code == 0
+    assert "1 of 1 cells to run" in text
+    assert re.search(r"about \d+ s on 1 idle core", text)
+    assert {p.name for p in figures.iterdir()} == {
+        "tables.md", "figure-2.png", "figure-3.png", "figure-4.png", "figure-5.png"
+    }  # fmt: skip
+    assert out.exists()
+    out.with_suffix(".csv").unlink()  # the Parquet file alone will do
+    code, text = run(*call, "--show", "--page", page)
+    assert code == 0
+    assert "cells to run" not in text
+    assert "exact posterior" in page.read_text()
+    assert run(*call, "--show", "--page", tmp_path / "none.md")[0] == 2
+
+
+def test_the_whole_reproduction_is_shown_without_running(tmp_path):
+    code, text = run("bench", "--all", "--show", "--out", tmp_path / "none.csv")
+    assert code == 0
+    assert "CAMELS tasks are left out" in text
+    assert all(name in text for name in ("g-and-k-nle", "g-and-k-npe", "ou", "toggle"))
+    assert not (tmp_path / "none.csv").exists()

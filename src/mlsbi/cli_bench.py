@@ -92,7 +92,7 @@ def _reproduction(
     given: Sequence[Any],
 ) -> tuple[list[str], list[Cell]]:
     """The tasks and cells of --all or --quick."""
-    from mlsbi.benching.paper import FIRST_SEED, PAPER_TASKS, SEEDS, Wanted, paper_cells
+    from mlsbi.benching.paper import FIRST_SEED, OTHERS, PAPER_TASKS, SEEDS, Wanted, paper_cells
     from mlsbi.benching.paper import quick_cells as few
 
     if any(given):
@@ -101,13 +101,15 @@ def _reproduction(
             "--estimator, --paper-estimator and --paper-epochs out.",
             param_hint="--quick" if quick else "--all",
         )
-    unknown = [name for name in names if name not in PAPER_TASKS and name != "all"]
+    known = PAPER_TASKS if quick else (*PAPER_TASKS, *OTHERS)
+    unknown = [name for name in names if name not in known and name != "all"]
     if unknown:
         raise typer.BadParameter(
-            f"--all and --quick have {', '.join(PAPER_TASKS)}; got {unknown[0]}.", param_hint="TASK"
+            f"{'--quick' if quick else '--all'} has {', '.join(known)}; got {unknown[0]}.",
+            param_hint="TASK",
         )
     wanted = Wanted(
-        tasks=tuple(n for n in PAPER_TASKS if not names or n in names or "all" in names),
+        tasks=tuple(n for n in known if not names or n in names or "all" in names),
         strategies=tuple(strategies),
         seeds=(FIRST_SEED if first_seed is None else first_seed, seeds or (1 if quick else SEEDS)),
     )
@@ -191,11 +193,12 @@ def _run(
 ) -> int:
     """Run what is not done yet, write each result at once, and return how many failed.
 
-    With `sort` the quickest come first; else in order, so that all stages are fair comparisons.
+    With `sort` the quickest come first, of the paper's tasks; else in order, so that all stages
+    are fair comparisons.
     """
     from mlsbi.benching import results
     from mlsbi.benching.estimates import Remaining, estimates, in_words
-    from mlsbi.benching.paper import unfinished
+    from mlsbi.benching.paper import OTHERS, unfinished
     from mlsbi.benching.run import run_cells
 
     with blamed_on("--out"):
@@ -203,7 +206,7 @@ def _run(
     expected = estimates(rows)
     left = unfinished(cells, rows)
     if sort:
-        left.sort(key=expected)
+        left.sort(key=lambda cell: (cell.task in OTHERS, expected(cell)))
     whole = Remaining(map(expected, left), jobs=jobs)
     typer.echo(
         f"{len(left)} of {len(cells)} cells to run, into {out}: about {in_words(whole.left)} on "

@@ -26,7 +26,7 @@ _FITS = {
     "stack": 22.0,
 }
 _OTHER_FIT = 15.0
-_SBI = 8.0
+_SBI, _SBI_EQUAL = 8.0, 14.0
 _STEPS = 6.0  # of table 1
 _EPOCH = {"g-and-k-nle": 0.029, "toggle": 0.042}  # seconds, multilevel, full batches, one member
 _OTHER_EPOCH = 0.027  # five members
@@ -61,7 +61,7 @@ def _guess(cell: Cell) -> float:
     if stem == EXACT:
         return 1.0
     if stem in RIVALS:
-        return _SBI
+        return _SBI if stem == cell.strategy else _SBI_EQUAL
     if stem.startswith("paper"):
         epoch = _EPOCH.get(cell.task, _OTHER_EPOCH)
         alone = _ALONE if stem.startswith("paper-high") else 1.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlsbi.benching.paper import BUDGETS, QUICK_EPOCHS
 from mlsbi.benching.shortcomings import shortcomings
-from mlsbi.benching.tables import score_table, table_1, table_3, table_4
+from mlsbi.benching.tables import others_table, score_table, table_1, table_3, table_4
 from mlsbi.benching.values import Values
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def parts(rows: Sequence[Row], others: Mapping[str, Sequence[Figure]]) -> dict[s
         "made": _made(rows),
         "short": "\n".join(short or ["- Nothing that these results show."]),
         **{task: score_table(values, task, others) for task in BUDGETS},
+        "others": others_table(values, others),
         "table-1": table_1(values),
         "table-3": table_3(values),
         "table-4": table_4(values),

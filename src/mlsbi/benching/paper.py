@@ -13,9 +13,11 @@ from mlsbi.benching.cells import Cell, cell_of
 from mlsbi.benching.names import EXACT, TASKS, Budget, metric_of
 from mlsbi.benching.results import CURVE, Row
 from mlsbi.benching.step_times import timed_cells
+from mlsbi.tasks import STRESS
 
 __all__ = [
     "FIRST_SEED",
+    "OTHERS",
     "OURS",
     "PAPER_TASKS",
     "SEEDS",
@@ -47,6 +49,12 @@ BUDGETS: dict[str, tuple[Budget, ...]] = {
     "camels-2": ((980, 20), (900, 100)),
 }
 PAPER_TASKS = tuple(BUDGETS)
+# Beside the paper: what is known in closed form, and what misleads.
+OTHERS: dict[str, tuple[Budget, ...]] = {
+    "linear-gaussian": ((1000, 20, 20), (1000, 100, 20)),
+    **{f"stress-{name}": ((1000, 20), (1000, 100)) for name in STRESS},
+}
+_OTHER_SEEDS = 2
 # Level L alone, or a lower one, at the paper's numbers of runs: figures 2 and 4, table 3.
 ALONE: dict[str, tuple[Budget, ...]] = {
     "g-and-k-nle": ((10_000, 0), (0, 300)),
@@ -86,18 +94,25 @@ class Wanted:
     """What to reproduce.
 
     Attributes:
-        tasks: Of `PAPER_TASKS`; those that need data are left out where there is no folder.
+        tasks: Of `PAPER_TASKS` and `OTHERS`; those that need data are left out where there is no
+            folder.
         strategies: Only these; empty: all.
         seeds: First and number.
     """
 
-    tasks: tuple[str, ...] = PAPER_TASKS
+    tasks: tuple[str, ...] = (*PAPER_TASKS, *OTHERS)
     strategies: tuple[str, ...] = ()
     seeds: tuple[int, int] = (FIRST_SEED, SEEDS)
 
     def without_data(self, folder: Path | None) -> tuple[str, ...]:
         """The tasks that can run."""
         return tuple(name for name in self.tasks if folder or not TASKS[name].needs_data)
+
+    def timed(self) -> list[Cell]:
+        """Those of table 1, which go with the g-and-k distribution."""
+        first, count = self.seeds
+        about = any(name.startswith("g-and-k") for name in self.tasks)
+        return timed_cells(range(first, first + count)) if about else []
 
     def kept(self, cells: Iterable[Cell]) -> list[Cell]:
         """Those of the strategies, each once, seed by seed."""
@@ -115,8 +130,11 @@ def paper_cells(wanted: Wanted, folder: Path | None) -> list[Cell]:
     cells: list[Cell] = []
     for task in wanted.without_data(folder):
         for seed in range(first, first + count):
-            cells += _main(task, seed, few=seed - first < _PAPER_SEEDS)
-    return wanted.kept([*cells, *timed_cells(range(first, first + count))])
+            if task in BUDGETS:
+                cells += _main(task, seed, few=seed - first < _PAPER_SEEDS)
+            elif seed - first < _OTHER_SEEDS:
+                cells += [cell_of(task, b, name, seed) for b in OTHERS[task] for name in OURS]
+    return wanted.kept([*cells, *wanted.timed()])
 
 
 def _main(task: str, seed: int, *, few: bool) -> list[Cell]:
@@ -172,10 +190,10 @@ def _ablation(
 
 
 def quick_cells(wanted: Wanted, folder: Path | None) -> list[Cell]:
-    """A cut of the whole that runs in minutes."""
+    """A cut of the paper's experiments that runs in minutes."""
     first, count = wanted.seeds
     cells: list[Cell] = []
-    for task in wanted.without_data(folder):
+    for task in (name for name in wanted.without_data(folder) if name in _QUICK):
         equal = () if TASKS[task].needs_data else _EQUAL
         for seed in range(first, first + count):
             cells += [
@@ -188,7 +206,7 @@ def quick_cells(wanted: Wanted, folder: Path | None) -> list[Cell]:
             one = "mdn:1"
             cells += _of_paper(task, seed, _QUICK[task], estimator=one, epochs=QUICK_EPOCHS)
             cells += _ablation(task, seed, estimator=one, epochs=QUICK_EPOCHS)
-    return wanted.kept([*cells, *timed_cells(range(first, first + count))])
+    return wanted.kept([*cells, *wanted.timed()])
 
 
 def unfinished(cells: Iterable[Cell], rows: Iterable[Row]) -> list[Cell]:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mlsbi.benching.names import EQUAL, Budget, metric_of
-from mlsbi.benching.paper import ABLATIONS, BUDGETS
+from mlsbi.benching.paper import ABLATIONS, BUDGETS, OTHERS
 from mlsbi.benching.values import Group, Values, mean_and_error
 
 if TYPE_CHECKING:
     from mlsbi.benching.results import Figure
 
-__all__ = ["NAMES", "markdown", "score_table", "table_1", "table_3", "table_4"]
+__all__ = ["NAMES", "markdown", "others_table", "score_table", "table_1", "table_3", "table_4"]
 
 Others = Mapping[str, Sequence["Figure"]]
 
@@ -133,6 +133,20 @@ def _released(task: str, others: Others, budgets: Sequence[Budget]) -> list[tupl
             found[figure.budget] = figure.value  # the last: the one of most epochs
     texts = [f"{found[budget]:.2f}" if budget in found else "" for budget in budgets]
     return [("the authors' released code, run by us", texts)] if found else []
+
+
+def others_table(values: Values, others: Others) -> str:
+    """NLPD on the tasks beside the paper's, with the exact posterior's."""
+    shown = ("default", "emulator", "single", "multilevel", "transfer")
+    rows = []
+    for task, budgets in OTHERS.items():
+        exact = [f"{f.value:.2f}" for f in others.get(task, ()) if f.who == "exact posterior"]
+        for budget in budgets:
+            groups = [values.group(task, budget, strategy) for strategy in shown]
+            if any(groups):
+                cells = [number(g.values(metric_of(task)).values()) if g else "" for g in groups]
+                rows.append((task, ", ".join(map(str, budget)), *cells, "".join(exact)))
+    return markdown(("task", "runs", *(NAMES[name] for name in shown), "exact"), rows)
 
 
 def table_1(values: Values) -> str:
