@@ -474,6 +474,16 @@ def test_a_prior_of_ones_own_is_passed_again(tmp_path: Path) -> None:
     assert torch.equal(again.log_prob(*ones()), fit.log_prob(*ones()))
 
 
+def test_whoever_may_read_the_folder_may_read_a_saved_fit(
+    posterior: PosteriorFit, tmp_path: Path
+) -> None:
+    posterior.save(tmp_path / "fit")
+    plain = tmp_path / "plain"
+    plain.touch()
+    modes = {file.stat().st_mode for file in (*(tmp_path / "fit").iterdir(), plain)}
+    assert modes == {plain.stat().st_mode}
+
+
 def test_an_old_fit_is_overwritten_only_when_asked_and_never_lost(
     posterior: PosteriorFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

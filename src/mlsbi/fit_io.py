@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -61,6 +62,8 @@ def save_fit(fit: Fit, path: str | os.PathLike[str], *, overwrite: bool) -> None
         state = fit.estimator.state_dict().items()
         save_file({n: t.detach().cpu().clone().contiguous() for n, t in state}, fresh / _WEIGHTS)
         (fresh / _JSON).write_text(to_json(_describe(fit)) + "\n", encoding="utf-8")
+        # safetensors makes a file for its owner alone; who may read the folder may read it, too
+        shutil.copymode(fresh / _JSON, fresh / _WEIGHTS)
 
 
 def _check_replaceable(folder: Path, *, overwrite: bool) -> None:

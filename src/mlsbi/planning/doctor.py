@@ -188,8 +188,8 @@ def _small_gain(case: Case, factor: float | None, cost_factor: float | None) -> 
             "note",
             f"the levels below {case.top} are predicted to gain next to nothing (factor "
             f"{gain:.2g}): they cost too much for what they tell of level {case.top}.",
-            "Use level L alone (strategy=mlsbi.SingleLevel()), or bring a level that is much "
-            "cheaper, or follows level L more closely.",
+            "Use level L alone (strategy=mlsbi.Emulator(), with many runs mlsbi.SingleLevel()), or "
+            "bring a level that is much cheaper, or follows level L more closely.",
         )
     ]
 
