@@ -24,6 +24,12 @@ ONE, TWO = torch.ones(1), torch.ones(2)
 BOX = BoxUniform(-TWO, TWO)
 
 
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """sbi's trainers write a folder of logs where they are made."""
+    monkeypatch.chdir(tmp_path)
+
+
 def simulator(bias, noise=0.1):
     def run(theta):
         return theta.sum(-1, keepdim=True) + bias + noise * torch.randn(*theta.shape[:-1], 3)

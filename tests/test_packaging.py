@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import mlsbi
 
@@ -116,6 +117,29 @@ def test_constraints_pin_what_is_declared():
     pinned = {line.partition("==")[0].lower() for line in lines if "==" in line}
     missing = {re.match(r"[\w-]+", line)[0].lower() for line in PROJECT["dependencies"]} - pinned
     assert missing == set()
+
+
+def test_the_workflow_calls_what_exists():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    commands = [step.get("run", "") for job in jobs.values() for step in job["steps"]]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    called = {target for line in commands for target in re.findall(r"make ([a-z]+)", line)}
+    assert {"lint", "types", "docs", "package"} == called
+    assert called <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    versions = jobs["tests"]["strategy"]["matrix"]["python"]
+    named = [line.rpartition(" :: ")[2] for line in PROJECT["classifiers"]]
+    assert versions == [name for name in named if re.fullmatch(r"3\.\d+", name)]
+
+
+def test_the_oldest_torch_is_found():
+    """By the line of the workflow that chooses it."""
+    text = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if "oldest)" in line)
+    command = line[line.index("sed") : line.index("> chosen.txt")]
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
+    declared = next(line for line in PROJECT["dependencies"] if line.startswith("torch"))
+    oldest = re.match(r"torch>=([\d.]+)", declared)[1]
+    assert done.stdout == f"torch=={oldest}.0\n"
 
 
 def test_extras_of_the_readme_exist():

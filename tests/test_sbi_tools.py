@@ -222,8 +222,9 @@ def test_density_estimators_come_out(posterior, by_mcmc, fit, likelihood, runs, 
     torch.testing.assert_close(potential(theta), likelihood.posterior(x[:3]).potential(theta))
 
 
-def test_a_posterior_proposes_for_sbi(posterior, x_o):
+def test_a_posterior_proposes_for_sbi(posterior, x_o, tmp_path, monkeypatch):
     """Sequential rounds are sbi's: a fit can be what they start from."""
+    monkeypatch.chdir(tmp_path)  # sbi's trainers write a folder of logs where they are made
     accept = get_density_thresholder(posterior, quantile=0.1, num_samples_to_estimate_support=200)
     truncated = RestrictedPrior(posterior.prior, accept, sample_with="rejection")
     draws = truncated.sample((30,), print_rejected_frac=False)
