@@ -231,6 +231,8 @@ def test_priors_by_parameter(tmp_path, models):
 
 def test_prior_and_noise_from_python(tmp_path, models):
     text = """
+        [study]
+        parameters = ["shift", "scale"]
         [prior]
         python = "MODELS:prior"
         [noise]
@@ -239,7 +241,9 @@ def test_prior_and_noise_from_python(tmp_path, models):
         simulator = "MODELS:Holder.low"
         batch_size = 2
         """
-    hierarchy = Study.load(written(tmp_path, text, models)).hierarchy()
+    study = Study.load(written(tmp_path, text, models))
+    hierarchy = study.hierarchy()
+    assert study.parameter_names == ("shift", "scale")
     assert hierarchy.prior.dim == 2
     assert not hierarchy.row_seeds
     assert hierarchy.levels[0].batch_size == 2
@@ -348,6 +352,7 @@ KEYS = [  # what the file says, and what the error must say
     ("[simulate]\nn = 100", ["simulate.n must be a list with a whole number for each level"]),
     (WHOLE + "[simulate]\nn = [3]", ["simulate.n must have one number a level, 2; got 1"]),
     (WHOLE + "[observation]\nx = [1]\ntheta = [1.0, 2.0]", ["observation.theta must have one num"]),
+    (WHOLE + "[study]\nparameters = ['a']", ["[[parameters]] or study.parameters, not both"]),
     (WHOLE + "[data]\npath = 'a'", ["the file must have [data] or levels, not both"]),
     ("[data]\npath = 'a'\n[simulate]\nn = [3]", ["simulate.n must be left out", "on disk"]),
     (

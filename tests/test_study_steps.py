@@ -95,7 +95,7 @@ def test_a_plan_is_made_once_and_the_pilots_runs_count(place, no_work):
     assert states(study)["plan"] == "done"
     assert states(study)["simulate"] == "to do"
     data = study.simulate()
-    assert data.n == tuple(max(count, 16) for count in plan)
+    assert data.n == tuple(plan)
     assert torch.equal(data.x(1)[:16], pilot.data.x(1))
     calls = place.calls
     assert calls == (18 + sum(n - 16 for n in data.n), 18 + data.n[1] - 16)

@@ -164,6 +164,9 @@ def test_counts_that_do_not_go_with_a_hierarchy(place):
     text = 'hierarchy = "mlsbi.tasks:ornstein_uhlenbeck"\n[simulate]\nn = [3, 3, 3]\n'
     found = place.study(text).validate()
     assert found.problems == ("simulate.n must have one number a level, 2; got 3",)
+    text = 'hierarchy = "mlsbi.tasks:ornstein_uhlenbeck"\n[study]\nparameters = ["a"]\n'
+    problem = place.study(text).validate().problems[0]
+    assert problem.startswith("study.parameters must have one name a parameter of the prior")
 
 
 def arrays(place, **changes):

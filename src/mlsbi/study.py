@@ -104,9 +104,8 @@ class Study:
 
     @property
     def parameter_names(self) -> tuple[str, ...] | None:
-        """Names of theta's entries, None where the prior comes from Python."""
-        tables = self.file.parameters
-        return None if tables is None else tuple(table.name for table in tables)
+        """Names of theta's entries; None where the file has none."""
+        return self.file.names
 
     @property
     def kind(self) -> str:
@@ -270,9 +269,7 @@ class Study:
         deadline: float | None = None,
         cores: int | None = None,
     ) -> Plan:
-        """The plan for what may be spent; by default what the file's `[plan]` says.
-
-        The pilot's runs count towards it when the plan is run.
+        """The plan for what may be spent on new runs; by default what the file's `[plan]` says.
 
         Args:
             pilot: The study's pilot.
@@ -294,6 +291,7 @@ class Study:
             strategy=self.strategy,
             kind=self.file.planned_kind,
             minimum=plan.minimum,
+            existing=pilot.data,
             deadline=plan.deadline if deadline is None else deadline,
             cores=self.cores if cores is None else cores,
             seed=self.seed,

@@ -160,7 +160,10 @@ def advise(study: Study, wishes: Wishes, *, progress: bool = False) -> Advice:
     plan, around, problem = None, None, None
     try:
         if _limited(study, wishes):
-            plan = study.allocate(pilot, **_limits(wishes))
+            if wishes == Wishes():
+                plan = study.plan()  # noted, so that the next steps find it
+            if plan is None:
+                plan = study.allocate(pilot, **_limits(wishes))
             budgets = [] if plan.budget is None else [plan.budget * x for x in (0.5, 1, 2)]
             around = _around(plan, budgets, study.file.plan.minimum)
         else:
@@ -211,6 +214,7 @@ def _bought(plan: Plan, budget: float, minimum: int | list[int] | None) -> dict[
             plan.costs,
             budget=budget,
             minimum=minimum,
+            existing=plan.existing,
             seconds=plan.run_seconds or None,
             deadline=plan.deadline,
             cores=plan.cores,

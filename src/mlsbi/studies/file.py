@@ -39,6 +39,10 @@ class StudyTable(Table):
     """`[study]`: its name, seed and output folder."""
 
     name: Text | None = Field(None, description="a text; by default the file's name")
+    parameters: Annotated[list[Text], Field(min_length=1)] | None = Field(
+        None,
+        description="a list with the name of each parameter, where [[parameters]] does not give it",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="a whole number in [0, 2**63)")
     output: Text | None = Field(
         None, description="a folder, absolute or seen from the file; by default beside the file"
@@ -81,6 +85,13 @@ class StudyFile(Table):
             return "data"
         stored = self.levels is not None and self.levels[0].source == "arrays"
         return "arrays" if stored else "simulators"
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Names of theta's entries; None where the file has none."""
+        if self.parameters is not None:
+            return tuple(table.name for table in self.parameters)
+        return None if self.study.parameters is None else tuple(self.study.parameters)
 
     @property
     def kind(self) -> str:
@@ -156,10 +167,14 @@ class StudyFile(Table):
 
     @model_validator(mode="after")
     def _lengths(self) -> StudyFile:
-        names = [entry.name for entry in self.parameters or []]
+        names = list(self.names or ())
         twice = [name for i, name in enumerate(names) if name in names[:i]]
         if twice:
             raise ValueError(f"parameters must have different names; got {twice[0]!r} twice")
+        if self.parameters is not None and self.study.parameters is not None:
+            raise ValueError(
+                "the file must have [[parameters]] or study.parameters, not both; leave one out"
+            )
         true = None if self.observation is None else self.observation.theta
         if names and true is not None and len(true) != len(names):
             raise ValueError(

@@ -25,6 +25,7 @@ _KEYS = {  # of the file, for the library's arguments
     "x_test": "check.x",
     "outputs": "report.outputs",
     "folds": "check.folds",
+    "labels": "study.parameters",
 }
 
 

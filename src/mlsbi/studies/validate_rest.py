@@ -117,6 +117,12 @@ def _report(study: Study, seen: Seen) -> None:
 
 def _counts(study: Study, seen: Seen) -> None:
     file, levels = study.file, len(seen.events)
+    names = file.study.parameters
+    if names is not None and seen.prior is not None and len(names) != seen.prior.dim:
+        raise ValueError(
+            f"study.parameters must have one name a parameter of the prior, {seen.prior.dim}; got "
+            f"{len(names)}"
+        )
     for key, own in (("plan.minimum", file.plan.minimum), ("simulate.n", file.simulate.n)):
         if levels and isinstance(own, list) and len(own) != levels:
             raise ValueError(f"{key} must have one number a level, {levels}; got {len(own)}")
