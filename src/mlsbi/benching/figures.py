@@ -127,8 +127,8 @@ def _over_runs(
         )  # fmt: skip
 
 
-def _ceiling(ax: Axes, values: Values, task: str) -> None:
-    """What many runs of level L alone reach."""
+def _ceiling(ax: Axes, values: Values, task: str, *, side: str = "left") -> None:
+    """What many runs of level L alone reach; the words at one side."""
     curve = values.alone(task)
     if curve and max(curve) > 3 * max(budget[-1] for budget in BUDGETS[task]):
         n = max(curve)
@@ -137,10 +137,24 @@ def _ceiling(ax: Axes, values: Values, task: str) -> None:
         log = ax.get_yscale() == "log"
         low, high = (min(low, curve[n]), max(high, curve[n]))
         ax.set_ylim(low / (high / low) ** 0.1 if log else low - 0.1 * (high - low), high)
-        ax.annotate(
-            f"{n} runs of level L alone", (0.02, curve[n]), xycoords=("axes fraction", "data"),
-            xytext=(0, -3), textcoords="offset points", va="top", fontsize=7.5, color="0.2",
-        )  # fmt: skip
+        _noted(ax, f"{n} runs of level L alone", curve[n], side=side)
+
+
+def _noted(ax: Axes, text: str, height: float, *, side: str = "left", below: bool = True) -> None:
+    """Words beside a horizontal line, readable where curves cross them."""
+    ax.annotate(
+        text,
+        (0.02 if side == "left" else 0.98, height),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, -3 if below else 3),
+        textcoords="offset points",
+        ha=side,
+        va="top" if below else "bottom",
+        fontsize=7.5,
+        color="0.2",
+        zorder=5,
+        bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5},
+    )
 
 
 def _coverage(ax: Axes, values: Values, task: str) -> None:
@@ -185,10 +199,7 @@ def figure_3(values: Values, others: Others) -> Drawing:
     if exact:
         level, _ = mean_and_error(exact.values())
         left.axhline(level, color="0.2", linewidth=1, linestyle=(0, (5, 4)), zorder=1)
-        left.annotate(
-            "exact posterior", (0.02, level), xycoords=("axes fraction", "data"),
-            xytext=(0, 3), textcoords="offset points", fontsize=7.5, color="0.2",
-        )  # fmt: skip
+        _noted(left, "exact posterior", level, below=False)
         _over_runs(right, values, "ou", {}, of=lambda own: paired(own, exact), log=True)
     right.set_ylabel("KLD from the exact posterior", fontsize=9)
     _title(left, "Ornstein-Uhlenbeck")
@@ -203,7 +214,7 @@ _ALONE: tuple[tuple[str, list[_Entry]], ...] = (
         "level 2 alone,\n2010 runs",
         [
             ("paper-high", (0, 0, 2010), "paper-high"),
-            ("single", (0, 0, 2010), "single"),
+            ("single", (10_000, 500, 100), "single-equal"),
             ("sbi", (10_000, 500, 100), "sbi-equal"),
         ],
     ),
@@ -237,7 +248,7 @@ def figure_4(values: Values, others: Others) -> Drawing:
             )  # fmt: skip
     ax.set_xticks(range(len(columns)), [label for label, _ in columns])
     ax.set_ylabel(_METRICS[metric], fontsize=9)
-    _ceiling(ax, values, task)
+    _ceiling(ax, values, task, side="right")
     ax.set_ylim(bottom=0)
     _title(ax, "toggle switch, cost 603,000")
     _legend(figure, (ax,))

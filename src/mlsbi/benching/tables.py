@@ -169,16 +169,13 @@ def table_3(values: Values) -> str:
     """The toggle switch at equal cost."""
     rows = []
     for label, budget, printed in _TABLE_3:
-        low = 0 in budget
-        cells = [
-            number(group.values("mmd_squared_mean").values(), 3) if group else ""
-            for group in (
-                None if low else values.group("toggle", budget, "default"),
-                None if low else values.group("toggle", budget, "multilevel"),
-                values.group("toggle", budget, "paper-high" if low else "paper"),
-                values.group("toggle", budget, "single") if budget[:2] == (0, 0) else None,
-            )
-        ]
+        names = (
+            ("", "", "paper-high", "") if 0 in budget else ("default", "multilevel", "paper", "")
+        )
+        groups = [values.group("toggle", budget, name) if name else None for name in names]
+        if budget[:2] == (0, 0):  # as many runs as the first budget buys
+            groups[-1] = values.group("toggle", _TABLE_3[0][1], "single-equal")
+        cells = [number(g.values("mmd_squared_mean").values(), 3) if g else "" for g in groups]
         if any(cells):
             rows.append((label, *cells, printed))
     heads = ("runs", "default", "`Multilevel()`", "the paper's training", "`SingleLevel()`")
