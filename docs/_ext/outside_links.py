@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -19,10 +20,10 @@ def _rewrite(app: Sphinx, docname: str, source: list[str]) -> None:
     site = Path(app.srcdir)
 
     def target(match: re.Match[str]) -> str:
-        path = (page.parent / match[1]).resolve()
-        if path.is_relative_to(site.resolve()) or not path.exists():
+        path = Path(os.path.normpath(page.parent / match[1]))
+        if path.is_relative_to(site) or not path.exists():
             return match[0]  # a page, or broken: Sphinx says so
-        name = path.relative_to(site.parent.resolve()).as_posix()
+        name = Path(os.path.relpath(path, site.parent)).as_posix()
         if name in PAGES:
             up = "../" * docname.count("/")
             return f"]({up}{PAGES[name]})"
