@@ -77,6 +77,33 @@ def test_a_whole_study_and_then_again(place):
     assert {step["state"] for step in record["steps"]} == {"not needed", "done"}
 
 
+def documented(command):
+    """The keys that docs/cli.md says the document of a command has."""
+    page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| (?:`{command}`|{command}) \| (.*) \|$", page, re.MULTILINE)[1]
+    return set(re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", row)))
+
+
+def test_documents_are_as_the_page_says(place):
+    common = documented("all steps")
+    for command in RUNNING:
+        record = document(command, "-q")[1]
+        assert set(record) == common | documented(command)
+    assert set(document("validate")[1]) == {"study", "file"} | documented("validate")
+    known = {"study", "file", "output"} | documented("status")
+    assert set(document("status")[1]) == known
+    known = {"study", "n"} | documented("sample")
+    assert set(document("sample", "-n", 5)[1]) == known - {"path", "posterior"}
+    assert set(document("sample", "-n", 5, "--out", "s.npy")[1]) == known - {"draws"}
+    page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+    example = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
+    assert set(example) == common | documented("run")
+    record = document("run", "-q")[1]
+    assert set(example["fit"]) <= set(record["fit"])
+    assert set(example["check"]) <= set(record["check"])
+    assert set(example["steps"][0]) == set(record["steps"][0])
+
+
 def test_one_step_at_a_time(place):
     code, text, _ = run("simulate", "-q")
     assert code == 0

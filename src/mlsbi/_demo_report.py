@@ -138,6 +138,6 @@ def next_steps(files: Mapping[str, Path], bench: str) -> str:
         "",
         "This was one seed, and figures vary; over several seeds, beside other strategies:",
         f"  {bench}",
-        "For your own simulators start from the README's 'Use it'.",
+        "For your own simulators: mlsbi init, which writes a study that works at once.",
     ]
     return "\n".join(["", *lines])
