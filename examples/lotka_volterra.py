@@ -39,7 +39,7 @@ years, hare, lynx = np.array(table).T
 figure, panel = plt.subplots(figsize=(6, 2.6))
 panel.plot(years, hare, "o-", color="#0072B2", ms=4, label="hare")
 panel.plot(years, lynx, "s-", color="#D55E00", ms=4, label="lynx")
-panel.set(xlabel="year", ylabel="pelts (thousands)")
+panel.set(xlabel="year", ylabel="pelts (thousands)", xticks=range(1900, 1921, 5))
 panel.legend(frameon=False)
 figure.tight_layout()
 
@@ -168,7 +168,7 @@ print(fit.status)
 same_runs = mlsbi.fit_posterior(data, strategy=mlsbi.SingleLevel(), seed=2)
 cheap = mlsbi.fit_posterior(data, strategy=mlsbi.SingleLevel(level=0), seed=2)
 mlsbi.plots.levels_plot(
-    {"1 step a year alone": cheap, "64 steps alone": same_runs, "both": fit},
+    {"4 steps a year alone": cheap, "64 alone": same_runs, "both": fit},
     x_o,
     labels=names,
 )
@@ -200,7 +200,7 @@ for panel, numbers, seen, name in zip(
         ends = np.quantile(numbers.exp().numpy(), [0.5 - inner / 2, 0.5 + inner / 2], axis=0)
         panel.fill_between(years[1:], *ends, color="#0072B2", alpha=shade, lw=0)
     panel.plot(years, seen, "ko", ms=3)
-    panel.set(xlabel="year", title=name, yscale="log")
+    panel.set(xlabel="year", title=name, yscale="log", xticks=range(1900, 1921, 5))
 panels[0].set_ylabel("pelts (thousands)")
 figure.tight_layout()
 
@@ -244,3 +244,18 @@ score("emulator", emulator, data.n[1])
 score("fine runs alone, as many", same_runs, data.n[1])
 score("fine runs alone, same cost", same_cost, alone.n[0])
 score("coarse runs alone", cheap, 0)
+
+# %% [markdown]
+# ## What we saw
+#
+# - Steps of a year are too long: now and then a path crashes that should not, and given such a run
+#   half of the fine one is still open. Steps of a quarter tell 99 % of it. So the planner leaves
+#   the coarsest level out: it is nearly free, but each of its pairs costs runs of the level above.
+# - The growth rate of hares is about 0.5 a year, the death rate of lynx about 0.9, and they would
+#   stand still at 33 and 20 thousand pelts: close to what full Bayesian fits of the deterministic
+#   model to this table give.
+# - 232 fine runs beside 2110 coarse ones are 3.5 nats better than fine runs alone for the same
+#   cost. Against the coarse runs alone, which are nearly right here, the gain is 0.4 nats. The
+#   emulator comes within 0.2, but on summaries that the coarse runs taught it.
+# - The prediction fits the first cycle closely and the second loosely. That is the model and not
+#   the fit: weather adds up, and twenty years later it has moved the cycle.

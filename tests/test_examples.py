@@ -261,7 +261,7 @@ def test_small_waves_die_away_as_the_heat_equation_says():
     field = model["waves"](theta, u, grid=128)
     wave = model["centres"](128).sin()
     strength = (field @ wave) / (u["start"][:, :1, 0] * 0.8 * 64)  # 64 is the wave's square
-    times = torch.arange(1, 9) * 0.25
+    times = torch.arange(1, 9) * 3 / 8
     expected = (-0.2 * times).exp().expand(3, 8)
     torch.testing.assert_close(strength, expected, atol=5e-3, rtol=0)
     assert (strength - (-0.1 * times).exp()).abs().max() > 0.1
