@@ -87,7 +87,7 @@ def test_pages_fetch_nothing_from_elsewhere(site, built):
     fetched = [address for page in built.values() for address in page.fetched]
     assert fetched
     assert [address for address in fetched if elsewhere(address)] == []
-    for sheet in site.rglob("*.css"):
+    for sheet in [*site.rglob("*.css"), *site.rglob("*.svg")]:
         used = re.findall(r"(?:url\(|@import)\s*['\"]?([^'\")]+)", sheet.read_text("utf-8"))
         assert [address for address in used if elsewhere(address)] == [], sheet
 
