@@ -6,7 +6,7 @@ smallest region of a given probability. The error of a fit is the mean absolute 
 curve from the diagonal; that of the mean curve, over seeds, shows what is no chance of one data
 set. Rows go to a CSV file as each cell ends, so that the same command goes on where it stopped.
 
-Run: python benchmarks/coverage.py --data shared/data [--strategies default,single] [--seeds 10]
+Run: python benchmarks/coverage.py --data FOLDER [--strategies default,single] [--seeds 10]
      [--first-seed 800] [--tasks ou,g-and-k-npe] [--budget 1000,10] [--jobs 2] [--out FILE]
 Ends with 1 where a cell failed, or the default strategy misses its target.
 """
@@ -35,16 +35,14 @@ from mlsbi.benching import results
 from mlsbi.benching.cells import Cell, Outcome, plan
 from mlsbi.benching.names import Budget, make_strategy, make_task, parse_budget
 from mlsbi.benching.results import CURVE
-from mlsbi.benching.run import run_cell
-from mlsbi.metrics import Coverage, expected_coverage, nlpd
+from mlsbi.benching.run import curve_of, run_cell, scored
+from mlsbi.metrics import expected_coverage
 from mlsbi.tasks import Task
 
 TASKS = ("ou", "g-and-k-npe", "camels-sigma8", "camels-2", "g-and-k-nle", "toggle")
 _FAR = 1e30
 _FRESH = 2000  # runs of the highest level that a likelihood fit is checked on
 _FEW, _TARGETS = 50, (0.06, 0.03)  # with fewer runs of level L than that, and with as many
-
-Scored = tuple[dict[str, float], Coverage]
 
 
 @dataclass(frozen=True)
@@ -68,13 +66,9 @@ class LikelihoodAsPosterior:
         return value.nan_to_num(nan=-torch.inf)
 
 
-def posterior_score(fit: Any, theta: Tensor, x: Tensor, *, seed: int) -> Scored:
-    """What `mlsbi.tasks` makes of a posterior fit, and the curve."""
-    found = expected_coverage(fit, theta, x, seed=derive_seed(seed, "coverage"))
-    return {**nlpd(fit.log_prob(theta, x)).to_dict(), **found.to_dict()}, found
-
-
-def likelihood_score(task: Task, fit: Any, theta: Tensor, x: Tensor, *, seed: int) -> Scored:
+def likelihood_score(
+    task: Task, fit: Any, theta: Tensor, x: Tensor, *, seed: int
+) -> dict[str, float]:
     """The task's own score, and the coverage of q(x | theta) on fresh runs."""
     if task.hierarchy is None:
         raise ValueError(f"{task.name} has no simulators to make fresh runs with.")
@@ -83,17 +77,14 @@ def likelihood_score(task: Task, fit: Any, theta: Tensor, x: Tensor, *, seed: in
     runs = task.hierarchy.levels[-1].run(given, u).flatten(1)
     swapped = LikelihoodAsPosterior(fit)
     found = expected_coverage(swapped, runs, given, seed=derive_seed(seed, "coverage"))
-    return {**task.score(fit, theta, x, seed=seed), **found.to_dict()}, found
+    return {**task.score(fit, theta, x, seed=seed), **found.to_dict(), **curve_of(found)}
 
 
 def score(task: Task, fit: Any, theta: Tensor, x: Tensor, *, seed: int) -> dict[str, float]:
     """The metrics of a fit; of the curve, the empirical coverage of each credibility."""
     if task.kind == "likelihood":
-        metrics, found = likelihood_score(task, fit, theta, x, seed=seed)
-    else:
-        metrics, found = posterior_score(fit, theta, x, seed=seed)
-    curve = zip(found.levels.tolist(), found.empirical.tolist(), strict=True)
-    return metrics | {f"{CURVE}{level:.2f}": value for level, value in curve}
+        return likelihood_score(task, fit, theta, x, seed=seed)
+    return scored(task, fit, theta, x, seed=seed)
 
 
 def guarded(cell: Cell, *, folder: Path | None, max_steps: int | None) -> Outcome:

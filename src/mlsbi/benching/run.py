@@ -31,11 +31,11 @@ from mlsbi.benching.results import CURVE
 from mlsbi.benching.step_times import TIMED, run_timed
 from mlsbi.data import MultilevelData
 from mlsbi.fit import fit_likelihood, fit_posterior
-from mlsbi.metrics import expected_coverage, nlpd
+from mlsbi.metrics import Coverage, expected_coverage, nlpd
 from mlsbi.options import Training
 from mlsbi.tasks import Task
 
-__all__ = ["run_cell", "run_cells"]
+__all__ = ["curve_of", "run_cell", "run_cells", "scored"]
 
 Score = Callable[..., dict[str, float]]
 
@@ -62,7 +62,7 @@ def run_cell(
     if cell.strategy == EXACT:
         return Outcome(cell, _exact(task, theta, x), 0.0)
     result, seconds, how = _fitted(cell, _own_runs(data, cell), task, max_steps)
-    metrics = (score or _score)(task, result, theta, x, seed=cell.seed)
+    metrics = (score or scored)(task, result, theta, x, seed=cell.seed)
     return Outcome(cell, {**metrics, **how}, seconds)
 
 
@@ -103,14 +103,18 @@ def _fitted(
     )
 
 
-def _score(task: Task, fit: Any, theta: Tensor, x: Tensor, *, seed: int) -> dict[str, float]:
+def scored(task: Task, fit: Any, theta: Tensor, x: Tensor, *, seed: int) -> dict[str, float]:
     """The task's own score; of a posterior, the curve of its coverage too."""
     if task.kind == "likelihood":
         return task.score(fit, theta, x, seed=seed)
     found = expected_coverage(fit, theta, x, seed=derive_seed(seed, "coverage"))
+    return {**nlpd(fit.log_prob(theta, x)).to_dict(), **found.to_dict(), **curve_of(found)}
+
+
+def curve_of(found: Coverage) -> dict[str, float]:
+    """The empirical coverage of each credibility, as metrics."""
     curve = zip(found.levels.tolist(), found.empirical.tolist(), strict=True)
-    points = {f"{CURVE}{level:.2f}": share for level, share in curve}
-    return {**nlpd(fit.log_prob(theta, x)).to_dict(), **found.to_dict(), **points}
+    return {f"{CURVE}{level:.2f}": share for level, share in curve}
 
 
 def _exact(task: Task, theta: Tensor, x: Tensor) -> dict[str, float]:
