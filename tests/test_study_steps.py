@@ -106,6 +106,12 @@ def test_a_plan_is_made_once_and_the_pilots_runs_count(place, no_work):
     assert place.calls == calls
     document = json.loads((study.output / "plan.json").read_text())
     assert document["plan"]["n"] == list(plan)
+    more = {"study": "of mlsbi plan", **document}  # which writes the same plan, and more words
+    (study.output / "plan.json").write_text(json.dumps(more))
+    assert states(study)["plan"] == "done"
+    document["plan"]["n"][0] += 1  # or another plan, with --budget
+    (study.output / "plan.json").write_text(json.dumps(document))
+    assert states(study)["plan"] == "stale"
     larger = place.study(study.path.read_text().replace("budget = 900", "budget = 1500"))
     assert states(larger)["plan"] == states(larger)["simulate"] == "stale"
     assert states(larger)["pilot"] == "done"
@@ -304,11 +310,13 @@ def test_what_was_deleted_is_made_again(place):
     study = place.study()
     study.run()
     (study.output / "fit" / "weights.safetensors").write_bytes(b"damaged")
+    (study.output / "check.json").write_text("{}")
     (study.output / "report.html").unlink()
     step = study.steps()[-1]
     assert (step.state, step.why) == ("to do", "report.html is gone")
     assert isinstance(study.fit(), mlsbi.PosteriorFit)
     assert study.report().is_file()
+    assert study.check().n == 12
     (study.output / "steps.json").write_text("{")
     calls = place.calls
     study.run()

@@ -141,7 +141,7 @@ class Desk:
             data = read_runs(self.study)
         else:
             data = self._campaign(counts, piloted=planned is not None, there=known is not None)
-        result = {"runs": runs_digest(data), "n": list(data.n)}
+        result = {"runs": runs_digest(data), "n": list(data.n)}  # of what later steps depend upon
         if known is None or known.result != result:
             seconds = None if known is not None else time.perf_counter() - began
             self.journal.note("simulate", inputs, result=result, seconds=seconds)
@@ -171,13 +171,10 @@ class Desk:
 
     @cached_property
     def runs(self) -> str:
-        """A name of the runs."""
-        return str(self._result("simulate")["runs"])
-
-    def _result(self, step: str) -> Any:
+        """A name of the runs, which `data` has noted."""
         _ = self.data
-        note = self.journal.find(step)
-        return None if note is None else note.result
+        note = self.journal.find("simulate")
+        return "" if note is None else str(note.result["runs"])
 
     @cached_property
     def fit(self) -> PosteriorFit | LikelihoodFit:
@@ -218,7 +215,10 @@ class Desk:
 
         fit, inputs, path = self.fit, self.inputs.check(self.runs), self.output / "check.json"
         if self.journal.holds("check", inputs) and path.is_file():
-            return Check.load(path)
+            try:
+                return Check.load(path)
+            except ValueError as error:
+                _log.warning("the check in %s is made again: %s", path, error)
         began = time.perf_counter()
         made = judge(self.study, fit, self.data, progress=self.progress)
         self.journal.forget("check")
