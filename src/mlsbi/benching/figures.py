@@ -111,11 +111,11 @@ def _over_runs(
             n, mean, error = zip(*points, strict=True)
             means += mean
             ax.errorbar(n, mean, yerr=error, label=label, capsize=2, **_look(strategy))
-    if log and means and min(means) > 0:
-        ax.set_yscale("log")
     ax.set_xscale("log")
     ax.set_xticks(ticks, [str(n) for n in ticks])
     ax.minorticks_off()
+    if log and means and min(means) > 0:
+        _log_axis(ax)
     ax.set_xlim(min(ticks) / 1.35, max(ticks) * 1.35)
     ax.set_xlabel(f"runs of level {len(budgets[0]) - 1}", fontsize=9)
     ax.set_ylabel(_METRICS[metric], fontsize=9)
@@ -125,6 +125,16 @@ def _over_runs(
             [f.budget[-1] for f in released], [f.value for f in released], "x", color="0.2",
             markersize=6, label="released code, run by us", zorder=2,
         )  # fmt: skip
+
+
+def _log_axis(ax: Axes) -> None:
+    """A logarithmic y axis with enough numbers to read it by."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _ceiling(ax: Axes, values: Values, task: str, *, side: str = "left") -> None:
