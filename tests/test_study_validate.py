@@ -82,7 +82,7 @@ PROBLEMS = [  # what is changed in the file, and what is said
     (
         "MODELS:low",
         "MODELS:neighbours",
-        ["levels[0] (neighbours) gave another x", "a row depend on"],
+        ["levels[0] (neighbours) gave another x", "a row may depend on"],
     ),
     ("MODELS:low", "MODELS:holes", ["gave NaN or infinite values", "in 1 of 4 runs", "theta = ["]),
     (

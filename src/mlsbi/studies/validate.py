@@ -97,8 +97,8 @@ def _try_level(number: int, level: Level, theta: Tensor, u: Any, seen: Seen) -> 
     if not same:
         seen.problems.append(
             f"{where} gave another x for the same theta and noise when a row was run alone, "
-            "and among others. All its randomness must come from the noise, and a row depend on "
-            "its own theta and noise only."
+            "and among others. All its randomness must come from the noise, and a row may "
+            "depend on its own theta and noise only."
         )
     return row
 
