@@ -1,6 +1,6 @@
-"""The tables of measured figures on the front page and the page of strategies, from results.
+"""The tables of measured figures in the README, on the front page and the strategies', from results.
 
-Run: python examples/measured_tables.py benchmarks/results/paper.csv docs
+Run: python examples/measured_tables.py benchmarks/results/paper.csv
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from mlsbi.benching.results import read
 from mlsbi.benching.tables import markdown
 from mlsbi.benching.values import Group, Values
 
-PAGES = {"front": "index.md", "strategies": "strategies.md"}
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/index.md", "docs/strategies.md")
 TITLES = {
     "ou": "Ornstein-Uhlenbeck",
     "g-and-k-npe": "g-and-k",
@@ -99,13 +100,13 @@ def parts(path: Path) -> dict[str, str]:
     }
 
 
-def main(results: Path, docs: Path) -> None:
-    """Fill both pages."""
+def main(results: Path) -> None:
+    """Fill the pages."""
     found = parts(results)
-    for name in PAGES.values():
-        page = docs / name
+    for name in PAGES:
+        page = ROOT / name
         page.write_text(filled(page.read_text(encoding="utf-8"), found), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]))
