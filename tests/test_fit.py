@@ -105,6 +105,9 @@ def test_a_fit_says_how_it_came_about(posterior: PosteriorFit, likelihood: Likel
     assert likelihood.cost is None
     assert (posterior.theta_dim, posterior.event_shape, posterior.seed) == (2, (3,), 0)
     assert "status" in repr(posterior)
+    assert str(posterior).splitlines()[0] == "p(theta | x) of level 1 by Stack: theta (2,), x (3,)"
+    assert "60 + 24 coupled runs, cost 324, seed 0, fitted in" in str(posterior)
+    assert str(likelihood).startswith("p(x | theta) of level ")
     assert "held_out_loss" in repr(posterior.history)
     with pytest.raises(FrozenInstanceError):
         posterior.seed = 1  # type: ignore[misc]

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -68,6 +68,22 @@ class Fit:
     recipe: Recipe | None = field(default=None, repr=False)
     seconds: float | None = field(default=None, repr=False)
     calibration: Calibration | None = None
+
+    density: ClassVar[str] = "p"  # of what, given what; each kind says it
+
+    def __str__(self) -> str:
+        """What it is a density of, what it was learned from, and how that went, a line each."""
+        level, pairs = len(self.n) - 1, "" if len(self.n) == 1 else " coupled"
+        runs = " + ".join(f"{n:,}" for n in self.n)
+        cost = "" if self.cost is None else f", cost {self.cost:,.6g}"
+        time = "" if self.seconds is None else f", fitted in {self.seconds:.1f} s"
+        lines = [
+            f"{self.density} of level {level} by {type(self.strategy).__name__}: theta "
+            f"({self.theta_dim},), x {self.event_shape}",
+            f"Learned from {runs}{pairs} runs{cost}, seed {self.seed}{time}",
+            f"{self.status.name}: {self.status.value}",
+        ]
+        return "\n".join(lines if self.calibration is None else [*lines, repr(self.calibration)])
 
     @property
     def theta_dim(self) -> int:

@@ -18,6 +18,8 @@ __all__ = ["Fit", "LikelihoodFit", "PosteriorFit"]
 class PosteriorFit(Fit):
     """p(theta | x) of level L, amortised over x."""
 
+    density = "p(theta | x)"
+
     def log_prob(self, theta: Any, x: Any) -> Tensor:  # noqa: ANN401
         """Log posterior density in the units of theta.
 
@@ -77,6 +79,8 @@ class LikelihoodFit(Fit):
     Where the fit has a `summary`, this is p(summary(x) | theta): x is passed as it is, the density
     is that of its standardised summary, and draws are summaries, `(n, s)`.
     """
+
+    density = "p(x | theta)"
 
     def log_prob(self, theta: Any, x: Any) -> Tensor:  # noqa: ANN401
         """Log likelihood in the units of x.
