@@ -14,7 +14,7 @@ from rich.console import Console
 
 from mlsbi._live import Activity
 from mlsbi._live_log import Log
-from mlsbi._live_output import own_terminal
+from mlsbi._live_output import captured, own_terminal
 from mlsbi._live_panel import LivePanel
 from mlsbi._live_view import draw, watch
 from mlsbi._live_words import sparkline
@@ -159,6 +159,25 @@ def test_a_pilot_has_a_campaign_a_level():
             campaign_progress([30], [0], [1.0], enabled=True),
         ):
             assert re.findall(r"(\d) +\d+/(\d+)", picture(activity)) == [("0", "30")]
+
+
+def test_a_pilot_that_is_read_again_is_not_part_of_the_campaign():
+    activity = Activity("x", STEPS, clock=Clock())
+    with watched(activity), activity.step("simulate"):
+        for counts in ([18], [18], [30, 4]):  # as a study that reads its pilot first
+            with campaign_progress(counts, counts, [1.0] * len(counts), enabled=True):
+                pass
+        assert re.findall(r"(\d) +\d+/(\d+)", picture(activity)) == [("0", "30"), ("1", "4")]
+
+
+def test_times_are_whole_beside_long_names():
+    clock = Clock()
+    activity = Activity("x", STEPS, clock=clock)
+    with watched(activity), activity.step("fit"):
+        for _ in train(clock, title="training, 1-SingleLevel/cheap, stage 12", steps=4000):
+            for width in (60, 70, 80, 92):  # names give way, and figures do not
+                line = next(x for x in picture(activity, width=width).splitlines() if "held" in x)
+                assert re.search(r"SingleL.*4,000/5,000  held out 0\.073  \S* ?50 s", line)
 
 
 def test_a_terminal_without_unicode_gets_plain_marks(pictures):
@@ -326,7 +345,7 @@ class Terminal:
 def test_what_others_write_to_the_terminal_is_handed_over():
     lines = []
     with Terminal() as terminal:
-        with own_terminal(lines.append) as own:
+        with own_terminal() as own, captured(lines.append):
             os.write(1, b"from python, ")
             os.write(1, b"past sys.stdout\n")
             subprocess.run(["sh", "-c", "echo from a program; echo its errors >&2"], check=True)

@@ -121,8 +121,9 @@ class Activity:
     ) -> Iterator[Report]:
         """Show a campaign while the block lasts."""
         tally = Tally(counts, done, costs, self.clock)
-        if self._simulated is not self.now:
-            self._simulated, self.tallies = self.now, []
+        step = self.now  # only the pilot of a plan has several campaigns; others read it first
+        if self._simulated is not step or step is None or step.name != "plan":
+            self._simulated, self.tallies = step, []
         self.tallies.append(tally)
         yield _Reported(self, tally)
         self.on_campaign(tally, ended=True)

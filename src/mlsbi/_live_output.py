@@ -13,26 +13,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-__all__ = ["own_terminal"]
+__all__ = ["captured", "own_terminal"]
 
 _PATIENCE = 1.0  # seconds that what is left in the pipe may take
 
 
 @contextmanager
-def own_terminal(show: Callable[[str], None]) -> Iterator[TextIO]:
-    """Take standard error's terminal for oneself.
+def own_terminal() -> Iterator[TextIO]:
+    """A stream to standard error's terminal, which stays one while output is captured."""
+    encoding = sys.stderr.encoding or "utf-8"
+    with os.fdopen(os.dup(2), "w", encoding=encoding, errors="replace") as terminal:
+        yield terminal
+
+
+@contextmanager
+def captured(show: Callable[[str], None]) -> Iterator[None]:
+    """Hand over what is written to standard output or error, as far as they are a terminal.
 
     Args:
-        show: Called, in a thread, with each line that anybody else writes to standard output or
-            standard error, as far as they are a terminal.
-
-    Yields:
-        A stream to the terminal.
+        show: Called, in a thread, with each line; with the last one before the block is left.
     """
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
     encoding = sys.stderr.encoding or "utf-8"
-    terminal = os.fdopen(os.dup(2), "w", encoding=encoding, errors="replace")
+    _flush()
     kept = {number: os.dup(number) for number in (1, 2) if os.isatty(number)}
     source, sink = os.pipe()
     for number in kept:
@@ -41,16 +43,18 @@ def own_terminal(show: Callable[[str], None]) -> Iterator[TextIO]:
     reader = threading.Thread(target=_hand_over, args=(source, encoding, show), daemon=True)
     reader.start()
     try:
-        yield terminal
+        yield
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        _flush()
         for number, copy in kept.items():
             os.dup2(copy, number)
             os.close(copy)
         reader.join(_PATIENCE)  # a process that lives on holds the pipe's other end open
-        if not reader.is_alive():
-            terminal.close()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
 
 
 def _hand_over(source: int, encoding: str, show: Callable[[str], None]) -> None:

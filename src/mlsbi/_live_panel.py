@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.panel import Panel
@@ -25,6 +25,7 @@ _SPARE = 3  # columns to the right, where a terminal shows ^C without folding a 
 _GAP = "   "  # between steps
 _SHOWN = 5  # works; older ones are left out, so that the panel fits a small terminal
 _WIDE, _WIDER = 70, 92  # columns from which bars, and then rates, are shown
+_TIME = 9  # columns for a time and a space before it
 _TWINKLE = 8.0  # frames a second
 
 
@@ -70,8 +71,9 @@ class _Drawing:
         if own.works:
             yield Text()
             shown = own.works[-_SHOWN:]
-            yield self._table(work for work in shown if work.title.startswith("training"))
-            yield self._table(work for work in shown if not work.title.startswith("training"))
+            trainings = [work for work in shown if work.title.startswith("training")]
+            others = [work for work in shown if work not in trainings]
+            yield from (self._table(works) for works in (trainings, others) if works)
         if own.notes and own.now is not None:
             yield Text(own.notes[-1], style="dim")
 
@@ -143,23 +145,31 @@ class _Drawing:
             text += f" ({spent / budget:.0%} of the budget of {budget:,.6g})"
         yield Text(text, style="dim")
 
-    def _table(self, works: Iterable[Work]) -> Table:
+    def _table(self, shown: list[Work]) -> Table:
+        """A line each; what room is left over goes to the courses, and names give way first."""
+        names = [part(work) for work in shown]
+        figures = [(steps_done(work), work.text) for work in shown]
+        room = self._width - sum(max(map(len, cells)) + 2 for cells in zip(*figures, strict=True))
+        room -= _TIME
+        if max(map(len, names)) + 2 > room:
+            names = [name.removeprefix("training: ") for name in names]
+        longest = max(min(max(map(len, names)), room - 2), 8)
         table = Table.grid(padding=(0, 2, 0, 0))
-        for _ in range(4):
+        table.add_column(no_wrap=True, max_width=longest)
+        for _ in range(3):
             table.add_column(no_wrap=True)
-        for work in works:
-            table.add_row(*self._work(work))
+        for name, work in zip(names, shown, strict=True):
+            table.add_row(*self._work(name, work, room - longest - 2))
         return table
 
-    def _work(self, work: Work) -> tuple[RenderableType, ...]:
+    def _work(self, title: str, work: Work, room: int) -> tuple[RenderableType, ...]:
         over = work.seconds is not None
         took = span(work.seconds if work.seconds is not None else self._now - work.began)
-        name = Text(part(work), style="dim" if over else "")
-        room = self._width - 58
+        name = Text(title, style="dim" if over else "")
         if work.title.startswith("training"):
             held = Text(work.text, style="dim" if over else "")
             course = sparkline(work.values, min(room, 24), blocks=self._blocks)
-            last = Text.assemble((course, "cyan"), f" {took}") if room > 0 else Text("")
+            last = Text.assemble((f"{course} " if course else "", "cyan"), took)
             return name, Text(steps_done(work)), held, last
         bar = ProgressBar(max(work.total, 1), work.done, width=max(min(room, 24), 6))
         left = ""

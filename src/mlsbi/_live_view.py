@@ -65,19 +65,17 @@ def _is_terminal() -> bool:
 
 @contextmanager
 def _drawn(activity: Activity) -> Iterator[None]:
-    from mlsbi._live_output import own_terminal
+    from rich.text import Text
 
-    said: list[Console] = []
+    from mlsbi._live_output import captured, own_terminal
 
-    def show(line: str) -> None:
-        from rich.text import Text
-
-        said[0].print(Text.from_ansi(line))
-
-    with own_terminal(show) as terminal:
+    with own_terminal() as terminal:
         console = _console_on(terminal.fileno(), terminal)
-        said.append(console)
-        with draw(activity, console):
+
+        def show(line: str) -> None:
+            console.print(Text.from_ansi(line))  # above the panel
+
+        with draw(activity, console), captured(show):
             yield
 
 
