@@ -63,7 +63,7 @@ def main(folder: Path) -> None:
         (folder / "terminal-plan.svg").write_text(svg(parts, width=116), encoding="utf-8")
         view, result = run(Study.load("study.toml"))
         last = Text(str(result).replace(f"{place}/new/", ""))
-        ending = [prompt("mlsbi run"), LivePanel(view), last, *shown("status"), *draws()]
+        ending = [prompt("mlsbi run"), LivePanel(view), last, Text(), *shown("status"), *draws()]
         (folder / "terminal-run.svg").write_text(view.taken or "", encoding="utf-8")
         (folder / "terminal-end.svg").write_text(svg(ending, width=92), encoding="utf-8")
 
@@ -86,7 +86,7 @@ def run(study: Study) -> tuple[Pictured, StudyResult]:
     view.budget = study.file.plan.budget
     with few_threads(), watched(view), at_desk(study, progress=True) as desk:
         for name in STEPS:
-            with view.step(name):
+            with view.step(name, kept=name == "plan"):
                 getattr(desk, "data" if name == "simulate" else name)
         return view, desk.result
 

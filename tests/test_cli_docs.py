@@ -74,6 +74,14 @@ def test_the_page_names_what_the_app_has_besides():
         assert f"`{name}`" in PAGE or f"mlsbi {name}" in PAGE
 
 
+@pytest.mark.parametrize("name", re.findall(r"images/(terminal-\w+\.svg)", PAGE))
+def test_pictures_load_nothing(name):
+    text = (Path(__file__).parents[1] / "docs" / "images" / name).read_text(encoding="utf-8")
+    assert "mlsbi" in text
+    assert "@font-face" not in text
+    assert re.findall(r"(?:href|src|url)[=(]\s*[\"']?(?!#)\w+", text) == []
+
+
 def complete(*words):
     """What bash is offered after these words."""
     environment = {
