@@ -2,10 +2,11 @@
 """# Burgers' equation on three grids: how viscous is what the camera sees?
 
 Waves run along a ring, steepen into shocks, and die away. A camera sees 16 points of the ring at
-eight times: x is a picture. How viscous is the medium, how strongly is it driven, and how fast does
-it drift? The field at the start is not known; it is random, and only its statistics are.
+eight times: x is a picture. How viscous is the medium, and how high were the waves at the start?
+Their shape is not known, nor how fast all of it drifts; both are random, and the posterior averages
+over them.
 
-`u_t + (u^2 / 2)_x = viscosity u_xx + forcing sin(x)`
+`u_t + (u^2 / 2)_x = viscosity u_xx`
 
 A grid of 128 cells stands for the faithful code; grids of 32 and 16 are 16 and 64 times cheaper.
 Coarse grids smear shocks, and that looks like viscosity: whoever trusts them finds too little of
@@ -31,7 +32,7 @@ plt.rcParams["figure.dpi"] = 80
 #
 # What the levels share is the *start*, as coefficients of four waves: each grid takes from them the
 # field at its own cells, so that the same `u` is the same start on every grid. A start that were
-# drawn cell by cell could not be shared like that. The camera's noise is shared, too.
+# drawn cell by cell could not be shared like that. Drift and the camera's noise are shared, too.
 #
 # The camera has 16 points whatever the grid: finer grids are averaged over what falls into one. So
 # pictures of all levels have one shape and can be compared, which a pilot needs. (Levels may differ
@@ -45,8 +46,9 @@ CELLS, SEEN, SECONDS = 16, 8, 3.0  # of the camera; and how long it looks
 
 
 def noise(n: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Coefficients of the waves at the start, (n, 2, 4), and the camera's noise, (n, 8, 16)."""
+    """Coefficients of the waves, (n, 2, 4), drift, (n, 1), and the camera's noise, (n, 8, 16)."""
     return {
+        "drift": 0.5 * torch.randn(n, 1, generator=generator),
         "start": torch.randn(n, 2, 4, generator=generator),
         "camera": torch.randn(n, SEEN, CELLS, generator=generator),
     }
@@ -57,7 +59,7 @@ def centres(grid: int) -> Tensor:
     return (torch.arange(grid) + 0.5) * (2 * torch.pi / grid)
 
 
-def slope_of_time(field: Tensor, viscosity: Tensor, push: Tensor) -> Tensor:
+def slope_of_time(field: Tensor, viscosity: Tensor) -> Tensor:
     """How fast each cell changes, (n, grid)."""
     width = 2 * torch.pi / field.shape[1]
     back, ahead = field - field.roll(1, 1), field.roll(-1, 1) - field
@@ -65,22 +67,19 @@ def slope_of_time(field: Tensor, viscosity: Tensor, push: Tensor) -> Tensor:
     left, right = field + slope / 2, (field - slope / 2).roll(-1, 1)  # of each cell's right edge
     speed = torch.maximum(left.abs(), right.abs())
     flux = (left**2 + right**2) / 4 - speed * (right - left) / 2 - viscosity * ahead / width
-    return (flux.roll(1, 1) - flux) / width + push
+    return (flux.roll(1, 1) - flux) / width
 
 
 def waves(theta: Tensor, u: dict[str, Tensor], *, grid: int) -> Tensor:
     """The field on a grid at the camera's eight times, (n, 8, grid)."""
-    viscosity, forcing, drift = (column.unsqueeze(1) for column in theta.unbind(1))
-    place = centres(grid)
-    phases = torch.arange(1, 5).unsqueeze(1) * place  # (4, grid)
-    size = 0.8 / torch.arange(1, 5)
-    field = (
-        drift + (u["start"][:, 0] * size) @ phases.sin() + (u["start"][:, 1] * size) @ phases.cos()
-    )
-    push, step, path = forcing * place.sin(), SECONDS / (10 * grid), []
+    viscosity, height = theta[:, :1], theta[:, 1:]
+    phases = torch.arange(1, 5).unsqueeze(1) * centres(grid)  # (4, grid)
+    sine, cosine = (u["start"] * height.unsqueeze(2) / torch.arange(1, 5)).unbind(1)
+    field = u["drift"] + sine @ phases.sin() + cosine @ phases.cos()
+    step, path = SECONDS / (10 * grid), []
     for i in range(10 * grid):
-        middle = field + step * slope_of_time(field, viscosity, push)
-        field = (field + middle + step * slope_of_time(middle, viscosity, push)) / 2
+        middle = field + step * slope_of_time(field, viscosity)
+        field = (field + middle + step * slope_of_time(middle, viscosity)) / 2
         if (i + 1) % (10 * grid // SEEN) == 0:
             path.append(field)
     return torch.stack(path, 1)
@@ -94,8 +93,8 @@ def picture(theta: Tensor, u: dict[str, Tensor], *, grid: int) -> Tensor:
 
 
 # %%
-names = ["viscosity", "forcing", "drift"]
-prior = BoxUniform(torch.tensor([0.01, 0.0, -1.0]), torch.tensor([0.4, 1.0, 1.0]))
+names = ["viscosity", "height"]
+prior = BoxUniform(torch.tensor([0.01, 0.4]), torch.tensor([0.4, 1.2]))
 hierarchy = mlsbi.Hierarchy(
     prior,
     levels=[
@@ -104,7 +103,7 @@ hierarchy = mlsbi.Hierarchy(
     ],
     noise=noise,
 )
-truth = torch.tensor([0.08, 0.5, 0.3])
+truth = torch.tensor([0.1, 0.8])
 hidden = noise(1, torch.Generator().manual_seed(11))
 x_o = picture(truth[None], hidden, grid=128)[0]
 
@@ -123,8 +122,8 @@ panels[0].set_ylabel("seconds")
 bar = figure.colorbar(shown, ax=panels, label="field")
 
 # %% [markdown]
-# The rightmost picture is the observation: viscosity 0.08, forcing 0.5, drift 0.3. The others are
-# what the coarse grids make of the same start.
+# The rightmost picture is the observation: viscosity 0.1, height 0.8. The others are what the
+# coarse grids make of the same start.
 
 # %%
 pilot = mlsbi.pilot(hierarchy, 64, seed=0)
@@ -220,3 +219,21 @@ score("emulator", emulator, data.n[1])
 score("128 cells alone, as many", same_runs, data.n[1])
 score("128 cells alone, same cost", same_cost, alone.n[0])
 score("16 cells alone", cheap, 0)
+
+# %% [markdown]
+# ## What we saw
+#
+# - Pictures of both grids correlate at 0.999, and yet 16 cells alone put the viscosity at a third
+#   of what it is: the grid's own smearing does the rest. A high correlation of x does not say that
+#   a posterior is right, for it may rest on just what the levels differ in.
+# - 128 cells alone, with the runs that the budget buys, learn next to nothing: a hundred pictures
+#   are too few for a net. The coarse pictures teach the net where to look, the pairs what it means.
+#   Together they are 1.7 nats better than fine runs for the same cost, and 1.0 better than coarse
+#   ones.
+# - The emulator comes within 0.15: it works on the net's summaries, too, and these are smooth in
+#   theta.
+# - The height is known badly, and that is right: four waves with random coefficients say little of
+#   their size.
+# - One warning was too many. `x_o` was made by the fine grid itself, but a shock passes two of its
+#   pixels, and what the other pixels lead to expect is computed as if all were normal and linear.
+#   The prediction, which knows of shocks, finds nothing odd: trust it where the two disagree.

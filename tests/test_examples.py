@@ -57,7 +57,7 @@ def test_a_notebook_is_small_and_shows_no_fault(name):
     assert path.stat().st_size < 700_000
     assert '"output_type": "error"' not in text
     assert '"name": "stderr"' not in text
-    assert text.count('"image/png"') >= 3
+    assert text.count('"image/png"') >= 2
 
 
 def test_a_changed_script_makes_its_notebook_stale(tmp_path, monkeypatch):
@@ -230,11 +230,12 @@ def test_the_pelts_are_those_of_the_table():
 # ---------------------------------------------------------------------------------- Burgers
 
 
-def ring(viscosity=0.2, forcing=0.5, drift=0.3, *, size=1.0, n=3):
+def ring(viscosity=0.2, height=0.8, *, drift=0.3, n=3):
     model = model_of("burgers")
-    theta = torch.tensor([[viscosity, forcing, drift]]).expand(n, 3)
+    theta = torch.tensor([[viscosity, height]]).expand(n, 2)
     u = model["noise"](n, torch.Generator().manual_seed(0))
-    return model, theta, {"start": size * u["start"], "camera": torch.zeros_like(u["camera"])}
+    u |= {"drift": torch.full((n, 1), drift), "camera": torch.zeros_like(u["camera"])}
+    return model, theta, u
 
 
 def test_grids_come_to_the_finest_one():
@@ -247,20 +248,19 @@ def test_grids_come_to_the_finest_one():
 
 
 @pytest.mark.parametrize("grid", [16, 128])
-def test_nothing_gets_lost_on_the_ring(grid):
-    model, theta, u = ring(forcing=0.0)
-    torch.testing.assert_close(
-        model["waves"](theta, u, grid=grid).mean(2), torch.full((3, 8), 0.3), atol=1e-4, rtol=0
-    )
-    forced = model["waves"](ring(forcing=0.5)[1], u, grid=grid)
-    assert (forced - model["waves"](theta, u, grid=grid)).abs().max() > 0.3
+def test_nothing_gets_lost_on_the_ring_but_height(grid):
+    model, theta, u = ring()
+    field = model["waves"](theta, u, grid=grid)
+    torch.testing.assert_close(field.mean(2), torch.full((3, 8), 0.3), atol=1e-4, rtol=0)
+    spread = field.std(2)
+    assert (spread.diff(dim=1) < 0).all()
 
 
 def test_small_waves_die_away_as_the_heat_equation_says():
-    model, theta, u = ring(viscosity=0.2, forcing=0.0, drift=0.0, size=1e-3)
+    model, theta, u = ring(height=1e-3, drift=0.0)
     field = model["waves"](theta, u, grid=128)
     wave = model["centres"](128).sin()
-    strength = (field @ wave) / (u["start"][:, :1, 0] * 0.8 * 64)  # 64 is the wave's square
+    strength = (field @ wave) / (u["start"][:, :1, 0] * 1e-3 * 64)  # 64 is the wave's square
     times = torch.arange(1, 9) * 3 / 8
     expected = (-0.2 * times).exp().expand(3, 8)
     torch.testing.assert_close(strength, expected, atol=5e-3, rtol=0)
