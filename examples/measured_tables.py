@@ -1,4 +1,4 @@
-"""The tables of measured figures in the README, on the front page and the strategies', from results.
+"""Tables of measured figures in README, on the front page and the strategies', from results.
 
 Run: python examples/measured_tables.py benchmarks/results/paper.csv
 """

@@ -21,11 +21,11 @@ from rich.console import Console, RenderableType
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from mlsbi._live import Activity, Work
-from mlsbi._live_panel import LivePanel
 from mlsbi._progress import watched
 from mlsbi.commands._session import few_threads
 from mlsbi.commands._steps import STEPS
+from mlsbi.live.panel import LivePanel
+from mlsbi.live.state import Activity, Work
 from mlsbi.studies.steps import at_desk
 from mlsbi.study import Study, StudyResult
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import mlsbi
+from mlsbi._span import span
 from mlsbi.benching import results
 from mlsbi.benching.cells import Cell, cell_of, drawn_runs
-from mlsbi.benching.estimates import Remaining, estimates, in_words
+from mlsbi.benching.estimates import Remaining, estimates
 from mlsbi.benching.figures import LABELS
 from mlsbi.benching.names import TASKS, check_strategy, make_task, metric_of
 from mlsbi.benching.paper import (
@@ -202,7 +203,7 @@ def test_estimates_come_from_what_such_cells_took():
     assert estimates(rows)(cell) == pytest.approx(before + 100 - 22)
     long, short = (cell_of("g-and-k-nle", (10_000, 50), f"paper@{n}", 0) for n in (10_000, 200))
     assert estimates([])(long) > 20 * estimates([])(short)
-    assert [in_words(s) for s in (40, 700, 12600)] == ["40 s", "12 min", "3.5 h"]
+    assert [span(s) for s in (40, 700, 12600)] == ["40 s", "12 min", "3.5 h"]
 
 
 def test_what_remains_follows_the_pace():

@@ -12,13 +12,13 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from mlsbi._live import Activity
-from mlsbi._live_log import Log
-from mlsbi._live_output import captured, own_terminal
-from mlsbi._live_panel import LivePanel
-from mlsbi._live_view import draw, watch
-from mlsbi._live_words import sparkline
 from mlsbi._progress import note, progress_bar, watched, watching
+from mlsbi.live.log import Log
+from mlsbi.live.output import captured, own_terminal
+from mlsbi.live.panel import LivePanel
+from mlsbi.live.state import Activity
+from mlsbi.live.view import draw, watch
+from mlsbi.live.words import sparkline
 from mlsbi.simulate._status_line import campaign_progress
 
 STEPS = ["plan", "simulate", "fit", "check", "report"]

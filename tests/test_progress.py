@@ -10,8 +10,8 @@ import torch
 from torch.distributions import Independent, Uniform
 
 import mlsbi
-from mlsbi._live import Activity
 from mlsbi._progress import note, progress_bar, watched, watching
+from mlsbi.live.state import Activity
 from mlsbi.simulate._status_line import campaign_progress
 
 

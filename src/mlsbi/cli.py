@@ -1,20 +1,14 @@
-"""The command line: it puts the commands together, and has those that need no study.
-
-`mlsbi.commands` has the commands that work on a study, `cli_bench` has `mlsbi bench`.
-"""
+"""The command line: it puts the commands of `mlsbi.commands` together."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from mlsbi import cli_bench
-from mlsbi._cli_parts import blamed_on, console
 from mlsbi.commands._options import EPILOG, AsJson
-from mlsbi.commands._session import few_threads
+from mlsbi.commands.bench import bench
+from mlsbi.commands.demo import demo
 from mlsbi.commands.init import init
 from mlsbi.commands.plan import plan
 from mlsbi.commands.sample import sample
@@ -33,10 +27,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
-_MaxSteps = Annotated[
-    Optional[int],  # noqa: UP045  typer reads it at run time
-    typer.Option(min=1, hidden=True, help="Cut every training short, to try a command out."),
-]
 _Version = Annotated[
     bool,
     typer.Option(
@@ -63,34 +53,6 @@ def _print_versions(*, as_json: bool) -> None:
     typer.echo(to_json(found) if as_json else "\n".join(lines))
 
 
-def demo(
-    *,
-    data: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Folder of the CAMELS spectra: run on them instead."),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for plots and the fit.")] = Path("mlsbi-demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
-    max_steps: _MaxSteps = None,
-) -> None:
-    """Run the whole job, small: simulate, fit, check, report. About a minute, no data needed."""
-    from mlsbi.demo import camels_problem, ou_problem, run_demo
-
-    if out.exists() and not out.is_dir():
-        raise typer.BadParameter(f"{out} is a file; name a folder.", param_hint="--out")
-    with blamed_on("--data"):
-        problem = ou_problem() if data is None else camels_problem(data)
-    with few_threads():
-        run_demo(
-            problem,
-            out=out,
-            seed=seed,
-            console=console(),
-            progress=sys.stderr.isatty(),
-            max_steps=max_steps,
-        )
-
-
 # In the order of a study's life, which is that of the help, too.
 _START, _STEPS, _MORE = "Start", "A study, step by step", "More"
 for _command, _panel in (
@@ -105,6 +67,6 @@ for _command, _panel in (
     (run, _STEPS),
     (status, _STEPS),
     (sample, _STEPS),
-    (cli_bench.bench, _MORE),
+    (bench, _MORE),
 ):
     app.command(_command.__name__, epilog=EPILOG, rich_help_panel=_panel)(_command)

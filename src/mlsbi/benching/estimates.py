@@ -10,7 +10,7 @@ from mlsbi.benching.names import EQUAL, EXACT, RIVALS
 from mlsbi.benching.results import Row
 from mlsbi.benching.step_times import TIMED
 
-__all__ = ["Estimate", "Remaining", "estimates", "in_words"]
+__all__ = ["Estimate", "Remaining", "estimates"]
 
 Estimate = Callable[[Cell], float]
 
@@ -67,13 +67,6 @@ def _guess(cell: Cell) -> float:
         alone = _ALONE if stem.startswith("paper-high") else 1.0
         return 1.0 + epoch * alone * int(stem.partition("@")[2] or 1000)
     return _FITS.get(stem.partition("-")[0], _OTHER_FIT)
-
-
-def in_words(seconds: float) -> str:
-    """A duration as people say it: "40 s", "12 min", "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Remaining:

@@ -19,6 +19,7 @@ from torch import Tensor
 from mlsbi._folds import Folds, deal
 from mlsbi._progress import note, progress_bar
 from mlsbi._random import derive_seed
+from mlsbi._span import span
 from mlsbi._workers import each, slots_of
 from mlsbi.checking.local import draws_at
 from mlsbi.checking.refit import make
@@ -243,22 +244,12 @@ def _estimate(count: int, rival: Strategy | None, seconds: float | None, slots: 
         return f"{fits} to make"
     number = count if rival is None else 2 * count
     if slots is None:
-        return f"{fits} of at most about {duration(seconds)}"
+        return f"{fits} of at most about {span(seconds)}"
     where = "one after another" if slots == 1 else f"{slots} at a time"
     rounds = -(-number // slots)
     return (
-        f"{fits} of at most about {duration(seconds)}, {where}: at most about "
-        f"{duration(rounds * seconds)}"
+        f"{fits} of at most about {span(seconds)}, {where}: at most about {span(rounds * seconds)}"
     )
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _announce(text: str, *, show: bool) -> None:

@@ -6,9 +6,9 @@ import math
 import textwrap
 from typing import TYPE_CHECKING
 
+from mlsbi._span import span
 from mlsbi._table import Cell, Table
 from mlsbi.checking.bands import Band
-from mlsbi.checking.crossfitting import duration
 from mlsbi.checking.finding import Finding, sorted_findings
 from mlsbi.metrics import Coverage
 
@@ -37,7 +37,7 @@ def _title(check: Check) -> str:
     head = f"{title}: {check.verdict.state.value}"
     if check.state is not check.verdict.state:
         head = f"{title}: {check.state.value}"
-    return "\n".join([head, "=" * len(head), f"{how}; took {duration(check.seconds)}"])
+    return "\n".join([head, "=" * len(head), f"{how}; took {span(check.seconds)}"])
 
 
 def _findings(check: Check) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlsbi._live_view import watch
+from mlsbi.live.view import watch
 
 if TYPE_CHECKING:
     from pathlib import Path

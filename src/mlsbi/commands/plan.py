@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from mlsbi._live_view import watch
 from mlsbi.commands._options import FAULT, WRONG, AsJson, Jobs, Output, Quiet, StudyFile
 from mlsbi.commands._session import opened
 from mlsbi.commands._words import ending
+from mlsbi.live.view import watch
 
 if TYPE_CHECKING:
     from mlsbi.studies.advice import Advice

@@ -8,11 +8,11 @@ from typing import Any
 import typer
 
 from mlsbi._json import to_json
+from mlsbi._span import span
 from mlsbi._table import Table
 from mlsbi.commands._options import AsJson, Output, StudyFile
 from mlsbi.commands._session import opened
 from mlsbi.commands._words import ending, here
-from mlsbi.simulate._tally import span
 
 __all__ = ["status"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import typer
 
 from mlsbi._json import to_json
-from mlsbi._live_view import watch
 from mlsbi.commands._options import WRONG, AsJson, Quiet, StudyFile
 from mlsbi.commands._session import opened
 from mlsbi.commands._words import ending
+from mlsbi.live.view import watch
 
 __all__ = ["validate"]
 

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from mlsbi._progress import watching
-from mlsbi.simulate._tally import Clock, Tally, span
+from mlsbi._span import span
+from mlsbi.simulate._tally import Clock, Tally
 
 if TYPE_CHECKING:
     from rich.progress import Progress

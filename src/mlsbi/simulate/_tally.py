@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-__all__ = ["IDLE", "Clock", "LevelCounts", "Tally", "rate_text", "span"]
+from mlsbi._span import span
+
+__all__ = ["IDLE", "Clock", "LevelCounts", "Tally", "rate_text"]
 
 IDLE = 10.0  # seconds without rows until a rate falls
 _WINDOW = 60.0  # seconds that a rate looks back, further where fewer samples than this came:
@@ -105,12 +107,3 @@ def rate_text(rate: float) -> str:
     unit = next((name for name, length in units.items() if rate * length >= 0.1), "h")
     number = rate * units[unit]
     return f"{number:.1f} rows/{unit}" if number < 1000 else f"{number:.0f} rows/{unit}"
-
-
-def span(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    for unit, length, limit in (("s", 1, 120), ("min", 60, 3600), ("h", 3600, 172800)):
-        if seconds < limit:
-            number = seconds / length
-            return f"{number:.0f} {unit}" if unit != "h" and number >= 1 else f"{number:.1f} {unit}"
-    return f"{seconds / 86400:.1f} days"

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from mlsbi._live import Activity, Step, Work
-from mlsbi._live_words import part, steps_done
-from mlsbi.simulate._tally import Clock, Tally, span
+from mlsbi._span import span
+from mlsbi.live.state import Activity, Step, Work
+from mlsbi.live.words import part, steps_done
+from mlsbi.simulate._tally import Clock, Tally
 
 __all__ = ["Log"]
 

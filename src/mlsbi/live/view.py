@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mlsbi._live import Activity
 from mlsbi._progress import watched
+from mlsbi.live.state import Activity
 from mlsbi.simulate._tally import Clock
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def watch(
     Yields:
         The activity: its `step(name)` wraps each step.
     """
-    from mlsbi._live_log import Log
+    from mlsbi.live.log import Log
 
     if quiet:
         activity = Activity(title, steps, clock=clock)
@@ -67,7 +67,7 @@ def _is_terminal() -> bool:
 def _drawn(activity: Activity) -> Iterator[None]:
     from rich.text import Text
 
-    from mlsbi._live_output import captured, own_terminal
+    from mlsbi.live.output import captured, own_terminal
 
     with own_terminal() as terminal:
         console = _console_on(terminal.fileno(), terminal)
@@ -84,7 +84,7 @@ def draw(activity: Activity, console: Console) -> Iterator[None]:
     """Draw an activity on a console while the block lasts; the last picture stays."""
     from rich.live import Live
 
-    from mlsbi._live_panel import LivePanel
+    from mlsbi.live.panel import LivePanel
 
     panel = LivePanel(activity)
     with Live(

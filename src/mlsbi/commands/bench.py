@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mlsbi import _cli_bench_options as options
-from mlsbi._cli_parts import blamed_on, console
+from mlsbi._span import span
+from mlsbi.commands import _bench_options as options
+from mlsbi.commands._parts import blamed_on, console
 
 if TYPE_CHECKING:
     from mlsbi.benching.cells import Cell
@@ -197,7 +198,7 @@ def _run(
     are fair comparisons.
     """
     from mlsbi.benching import results
-    from mlsbi.benching.estimates import Remaining, estimates, in_words
+    from mlsbi.benching.estimates import Remaining, estimates
     from mlsbi.benching.paper import OTHERS, unfinished
     from mlsbi.benching.run import run_cells
 
@@ -209,7 +210,7 @@ def _run(
         left.sort(key=lambda cell: (cell.task in OTHERS, expected(cell)))
     whole = Remaining(map(expected, left), jobs=jobs)
     typer.echo(
-        f"{len(left)} of {len(cells)} cells to run, into {out}: about {in_words(whole.left)} on "
+        f"{len(left)} of {len(cells)} cells to run, into {out}: about {span(whole.left)} on "
         f"{jobs} idle core{'s' * (jobs > 1)}",
         err=True,
     )
@@ -219,7 +220,7 @@ def _run(
         results.append(out, outcome, source=source)
         failed += bool(outcome.error)
         remaining = whole.after(expected(outcome.cell), elapsed=time.monotonic() - start)
-        ahead = f" ({in_words(remaining)} left)" if number < len(left) else ""
+        ahead = f" ({span(remaining)} left)" if number < len(left) else ""
         typer.echo(f"[{number}/{len(left)}] {results.line(outcome)}{ahead}", err=True)
     if out.suffix == ".parquet" and left:
         results.write_parquet(out)

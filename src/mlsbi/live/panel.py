@@ -10,9 +10,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mlsbi._live import Activity, Step, Work
-from mlsbi._live_words import part, sparkline, steps_done
-from mlsbi.simulate._tally import LevelCounts, rate_text, span
+from mlsbi._span import span
+from mlsbi.live.state import Activity, Step, Work
+from mlsbi.live.words import part, sparkline, steps_done
+from mlsbi.simulate._tally import LevelCounts, rate_text
 
 __all__ = ["LivePanel"]
 

@@ -1,7 +1,7 @@
 """What a command is doing: its steps, its campaign, its trainings.
 
 An `Activity` watches (`mlsbi._progress.watched`): it keeps what bars and campaigns report. A panel
-draws it (`_live_panel`) or a log tells it (`_live_log`); `_live_view` chooses.
+draws it (`panel`) or a log tells it (`log`); `view` chooses.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from mlsbi._live import Work
+from mlsbi.live.state import Work
 
 __all__ = ["part", "sparkline", "steps_done"]
 
