@@ -84,7 +84,7 @@ def test_all_of_it_is_done_once(place, no_work):
     page = str(result)
     assert "40, 12" in page
     assert str(study.output / "report.html") in page
-    assert "PosteriorFit by Multilevel" in page
+    assert "p(theta | x) by Multilevel, " in page
 
 
 def test_a_plan_is_made_once_and_the_pilots_runs_count(place, no_work):

@@ -42,6 +42,11 @@ class Status(Enum):
         return max(statuses, key=list(cls).index)
 
     @property
+    def short(self) -> str:
+        """What it means, without what to try: "converged"."""
+        return self.value.partition(":")[0].partition(";")[0]
+
+    @property
     def ok(self) -> bool:
         """Whether the result can be used as it is."""
         return self is not Status.DIVERGED

@@ -67,8 +67,8 @@ class StudyResult:
         return "\n".join(
             [
                 f"Runs:   {runs} (coarsest level first){cost}",
-                f"Fit:    {type(self.fit).__name__} by {type(self.fit.strategy).__name__}, "
-                f"{self.fit.status.name.lower()}",
+                f"Fit:    {self.fit.density} by {type(self.fit.strategy).__name__}, "
+                f"{self.fit.status.short}",
                 f"Check:  {self.check.state.value}, from {self.check.n:,} runs by "
                 f"{self.check.source}",
                 *found,
