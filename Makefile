@@ -15,7 +15,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3
 USABLE     := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint types docs package clean
+.PHONY: help demo test slow lint types docs notebooks package clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ types: $(STAMP)  ## mypy
 
 docs: $(STAMP)  ## the documentation site, in docs/_build/html
 	$(RUN) sphinx -q -E -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+
+notebooks: $(STAMP)  ## two of the examples' notebooks, executed from the top
+	$(PYTEST) -m slow tests/test_examples_run.py
 
 package: $(STAMP)  ## build wheel and sdist, install the wheel into an empty environment, use it
 	PYTHON=$(VENV)/bin/python .ci/package
