@@ -18,7 +18,7 @@ USABLE     := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 .PHONY: help demo test slow lint types docs notebooks package clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## the whole main job on a small example, in about a minute
 	$(VENV)/bin/mlsbi demo
