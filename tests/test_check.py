@@ -533,7 +533,7 @@ def test_it_says_what_it_will_take_only_when_asked(fits, data, capfd, caplog):
     with caplog.at_level(logging.INFO, logger="mlsbi"):
         check(fit, data, folds=2, num_draws=20)
     assert capfd.readouterr() == ("", "")
-    words = "2 + 2 fits of at most about 2 min, one after another: at most about 7 min"
+    words = "2 + 2 fits of at most about 100 s, one after another: at most about 7 min"
     assert words in caplog.text
     check(fit, data, folds=2, num_draws=20, progress=True, against=None)
     out, err = capfd.readouterr()
