@@ -538,7 +538,7 @@ def test_it_says_what_it_will_take_only_when_asked(fits, data, capfd, caplog):
     check(fit, data, folds=2, num_draws=20, progress=True, against=None)
     out, err = capfd.readouterr()
     assert out == ""
-    assert "2 fits of at most about 2 min" in err
+    assert "2 fits of at most about 100 s" in err
 
 
 # Arguments
