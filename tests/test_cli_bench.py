@@ -7,8 +7,9 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from mlsbi.benching.names import TASKS
+from mlsbi.benching.names import TASKS, check_strategy
 from mlsbi.cli import app
+from mlsbi.commands import _bench_options
 
 TINY = ["--max-steps", "2", "--estimator", "mdn:1", "--budget", "20,5", "--seeds", "1"]
 
@@ -127,3 +128,20 @@ def test_the_whole_reproduction_is_shown_without_running(tmp_path):
     assert "CAMELS tasks are left out" in text
     assert all(name in text for name in ("g-and-k-nle", "g-and-k-npe", "ou", "toggle"))
     assert not (tmp_path / "none.csv").exists()
+
+
+def test_the_shell_completes_tasks_and_strategies():
+    def offered(*words):
+        place = str(len(words) + 1)
+        asked = {"COMP_WORDS": " ".join(("mlsbi", "bench", *words)), "COMP_CWORD": place}
+        env = {"_MLSBI_COMPLETE": "complete_bash", **asked}
+        return CliRunner().invoke(app, [], prog_name="mlsbi", env=env).output.split()
+
+    assert offered("g-and") == ["g-and-k-nle", "g-and-k-npe"]
+    assert offered("--strategy", "sb") == ["sbi", "sbi-equal"]
+    assert offered("nothing-begins-so") == []
+
+
+@pytest.mark.parametrize("name", _bench_options._PLAIN)
+def test_strategies_that_are_offered_exist(name):
+    check_strategy(name)

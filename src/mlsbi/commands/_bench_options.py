@@ -29,6 +29,24 @@ __all__ = [
     "Tasks",
 ]
 
+_PLAIN = (
+    "default", "single", "emulator", "multilevel", "transfer", "pooled", "bridge", "stack", "paper",
+    "paper-high", "sbi", "single-equal", "sbi-equal", "exact",
+)  # fmt: skip
+
+
+def _tasks(begun: str) -> list[str]:
+    """Names of tasks, for the shell's completion."""
+    from mlsbi.benching.names import TASKS
+
+    return [name for name in (*TASKS, "all") if name.startswith(begun)]
+
+
+def _strategies(begun: str) -> list[str]:
+    """Names of strategies without their variants, for the shell's completion."""
+    return [name for name in _PLAIN if name.startswith(begun)]
+
+
 Tasks = Annotated[
     Optional[list[str]],  # noqa: UP045  typer reads it at run time
     typer.Argument(
@@ -36,6 +54,7 @@ Tasks = Annotated[
         "stress-noise, stress-anti, stress-decoupled, stress-blind, stress-noisy, stress-integers, "
         "stress-bimodal, stress-wide; or all.",
         metavar="[TASK]...",
+        autocompletion=_tasks,
     ),
 ]
 All = Annotated[
@@ -52,7 +71,8 @@ Strategies = Annotated[
     typer.Option(
         help="Repeatable: single, multilevel, paper, transfer, default, sbi; single-equal, "
         "multilevel-rescale, paper-none, multilevel-level, paper@2000, ... for variants. "
-        "By default single, multilevel, paper and transfer; with --all or --quick every one."
+        "By default single, multilevel, paper and transfer; with --all or --quick every one.",
+        autocompletion=_strategies,
     ),
 ]
 Budgets = Annotated[
