@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import mlsbi
+from bench_rows import rows_of
 from mlsbi._span import span
 from mlsbi.benching import results
 from mlsbi.benching.cells import Cell, cell_of, drawn_runs
@@ -29,16 +30,6 @@ from mlsbi.benching.rivals import fit_by_sbi
 from mlsbi.benching.run import run_cell, run_cells
 
 DATA = Path("somewhere")  # cells are planned without looking into it
-
-
-def rows_of(cell, values, *, metric=None, commit="abc", seconds=2.0):
-    """A row for each seed."""
-    metric = metric or metric_of(cell.task)
-    return [
-        Row(Cell(cell.task, cell.budget, cell.strategy, cell.estimator, seed), metric, value,
-            seconds, commit)
-        for seed, value in enumerate(values, start=10)
-    ]  # fmt: skip
 
 
 # Cells

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bench_rows import rows_of
 from mlsbi.benching import results
-from mlsbi.benching.cells import Cell, Outcome, cell_of
+from mlsbi.benching.cells import Outcome, cell_of
 from mlsbi.benching.figures import FIGURES, LABELS
 from mlsbi.benching.names import metric_of
 from mlsbi.benching.page import filled, parts, renew
@@ -25,16 +26,6 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from merge import merged, write  # noqa: E402  (a script, not a package)
 
 DATA = Path("somewhere")  # cells are planned without looking into it
-
-
-def rows_of(cell, values, *, metric=None, commit="abc", seconds=2.0):
-    """A row for each seed."""
-    metric = metric or metric_of(cell.task)
-    return [
-        Row(Cell(cell.task, cell.budget, cell.strategy, cell.estimator, seed), metric, value,
-            seconds, commit)
-        for seed, value in enumerate(values, start=10)
-    ]  # fmt: skip
 
 
 def whole_file():

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 from importlib import metadata
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import mlsbi
-from mlsbi.cli import app
-
-
-def run(*arguments, env=None):
-    """Exit code, and all output with the panel's frame and folds taken out."""
-    result = CliRunner().invoke(
-        app, list(map(str, arguments)), env={"MLSBI_DATA": "", **(env or {})}
-    )
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, re.sub(r"[\s│╭╮╰╯─]+", " ", result.output)
+from command_line import run
 
 
 def test_version():

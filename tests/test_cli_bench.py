@@ -7,21 +7,12 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from command_line import run
 from mlsbi.benching.names import TASKS, check_strategy
 from mlsbi.cli import app
 from mlsbi.commands import _bench_options
 
 TINY = ["--max-steps", "2", "--estimator", "mdn:1", "--budget", "20,5", "--seeds", "1"]
-
-
-def run(*arguments, env=None):
-    """Exit code, and all output with the panel's frame and folds taken out."""
-    result = CliRunner().invoke(
-        app, list(map(str, arguments)), env={"MLSBI_DATA": "", **(env or {})}
-    )
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, re.sub(r"[\s│╭╮╰╯─]+", " ", result.output)
 
 
 def test_help_names_the_tasks():

@@ -527,7 +527,7 @@ def test_a_checkpoint_is_written_in_one_move(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint.os, "replace", killed)
+    monkeypatch.setattr("os.replace", killed)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.write(file, checkpoint.Snapshot({"a": torch.zeros(2)}), fingerprint="f")
     found = checkpoint.read(file, fingerprint="f")

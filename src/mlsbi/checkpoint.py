@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from mlsbi._replaced import replaced
 
 __all__ = ["Snapshot", "read", "write"]
 
@@ -28,15 +29,14 @@ class Snapshot:
 def write(path: Path, snapshot: Snapshot, *, fingerprint: str) -> None:
     """Replace `path` in one move: a kill leaves the old file or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     meta = {
         "format": str(_FORMAT),
         "fingerprint": fingerprint,
         "state": json.dumps(snapshot.state),
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in snapshot.tensors.items()}
-    save_file(tensors, part, metadata=meta)
-    os.replace(part, path)
+    with replaced(path) as part:
+        save_file(tensors, part, metadata=meta)
 
 
 def read(path: Path, *, fingerprint: str) -> Snapshot | None:

@@ -14,14 +14,12 @@ from mlsbi.estimators.specs import NAMED
 from mlsbi.fit import fit_posterior
 from mlsbi.options import Training
 from mlsbi.strategies import (
+    BY_WORD,
     Bridge,
-    Emulator,
     Multilevel,
-    Pooled,
     SingleLevel,
     Stack,
     Strategy,
-    Transfer,
 )
 from mlsbi.tasks import (
     STRESS,
@@ -107,6 +105,7 @@ _BRIDGE: dict[str, dict[str, Any]] = {
     "real": {"draws": "real"},
     "emulated": {"draws": "emulated"},
 }
+_PLAIN = ("default", "single", "pooled", "transfer", "emulator")  # have no variants
 _STRATEGIES = (
     "single, multilevel, paper, transfer, pooled, emulator, bridge, stack, paper-high, default, "
     "sbi or exact; single, paper-high and sbi with -equal; "
@@ -166,13 +165,10 @@ def make_strategy(name: str) -> Strategy | None:
         return SingleLevel(training=Training.paper(epochs=int(epochs or 2000)))
     if base in ("bridge", "stack") and all(word in _BRIDGE for word in words) and not at:
         return _bridged(base, words)
-    plain: dict[str, Callable[[], Strategy] | None] = {"default": None}
-    plain |= {"single": SingleLevel, "pooled": Pooled, "transfer": Transfer, "emulator": Emulator}
     if any(word not in _OPTIONS for word in words) or (at and base != "paper"):
         raise unknown
-    if base in plain and not words:
-        made = plain[base]
-        return None if made is None else made()
+    if base in _PLAIN and not words:
+        return None if base == "default" else BY_WORD[base]()
     options = {key: value for word in words for key, value in _OPTIONS[word].items()}
     if base == "multilevel":
         return Multilevel(**options)

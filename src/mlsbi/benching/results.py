@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlsbi._replaced import replaced
 from mlsbi.benching.cells import Cell, Outcome
 from mlsbi.benching.names import metric_of
 
@@ -150,9 +151,8 @@ def write_parquet(path: Path) -> None:
         own = (*_key(row.cell), row.metric, row.value, row.seconds, row.commit)
         for name, value in zip(COLUMNS, own, strict=True):
             columns[name].append(value)
-    part = path.with_name(f"{path.name}.part")
-    parquet.write_table(pyarrow.table(columns), part)
-    part.replace(path)
+    with replaced(path) as part:
+        parquet.write_table(pyarrow.table(columns), part)
 
 
 def _read_parquet(path: Path) -> list[Row]:

@@ -12,6 +12,7 @@ from mlsbi.strategies.stack import Stack
 from mlsbi.strategies.transfer import Transfer
 
 __all__ = [
+    "BY_WORD",
     "NAMED",
     "Bridge",
     "Emulator",
@@ -27,4 +28,14 @@ __all__ = [
 # A saved fit names its strategy; loading looks the name up here and runs no code from the file.
 NAMED: dict[str, type[Strategy]] = {
     c.__name__: c for c in (Bridge, Emulator, Multilevel, Pooled, SingleLevel, Stack, Transfer)
+}
+# What a study's file and the benchmark call them.
+BY_WORD: dict[str, type[Strategy]] = {
+    "single": SingleLevel,
+    "emulator": Emulator,
+    "multilevel": Multilevel,
+    "transfer": Transfer,
+    "pooled": Pooled,
+    "bridge": Bridge,
+    "stack": Stack,
 }

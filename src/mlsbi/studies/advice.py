@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsbi._json import to_json
+from mlsbi._replaced import replaced
 from mlsbi._table import Table
 from mlsbi.study import Study
 
@@ -73,7 +74,8 @@ class Advice:
     def write(self) -> None:
         """Keep the document in the output folder."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(self.to_json() + "\n", encoding="utf-8")
+        with replaced(self.path) as part:
+            part.write_text(self.to_json() + "\n", encoding="utf-8")
 
     def to_json(self) -> str:
         """The document that `--json` prints."""

@@ -16,37 +16,17 @@ from mlsbi.hierarchy import Hierarchy, Level
 from mlsbi.prior import Prior, as_prior
 from mlsbi.simulate._command import CommandLevel
 from mlsbi.simulate._placeholders import Argument, parse, settle
-from mlsbi.strategies import (
-    Bridge,
-    Emulator,
-    Multilevel,
-    Pooled,
-    SingleLevel,
-    Stack,
-    Strategy,
-    Transfer,
-)
+from mlsbi.strategies import BY_WORD, Strategy
 from mlsbi.studies.file import StudyFile
 from mlsbi.studies.imports import load_object
 from mlsbi.studies.sources import LevelTable, ParameterTable
 
 __all__ = ["build_hierarchy", "build_prior", "build_strategy"]
 
-_STRATEGIES: dict[str, Callable[[], Strategy | None]] = {
-    "default": lambda: None,
-    "single": SingleLevel,
-    "emulator": Emulator,
-    "multilevel": Multilevel,
-    "transfer": Transfer,
-    "pooled": Pooled,
-    "bridge": Bridge,
-    "stack": Stack,
-}
-
 
 def build_strategy(name: str) -> Strategy | None:
     """The strategy of that word; None leaves the choice to the library."""
-    return _STRATEGIES[name]()
+    return None if name == "default" else BY_WORD[name]()
 
 
 def build_hierarchy(file: StudyFile, folder: Path) -> Hierarchy:

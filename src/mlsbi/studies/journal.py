@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,8 +19,9 @@ from typing import Any
 import filelock
 
 from mlsbi._json import to_json
+from mlsbi._replaced import replaced
 
-__all__ = ["Journal", "Note", "at_work", "digest", "replaced"]
+__all__ = ["Journal", "Note", "at_work", "digest"]
 
 _FORMAT = 1
 _LOCK = ".lock"
@@ -89,17 +89,6 @@ class Journal:
         steps = {name: asdict(note) for name, note in self._notes.items()}
         with replaced(self.path) as part:
             part.write_text(to_json({"format": _FORMAT, "steps": steps}) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A file name beside `path` to write to, which takes the place of `path` in the end."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from mlsbi._data_digest import runs_digest
 from mlsbi._json import to_json
+from mlsbi._replaced import replaced
 from mlsbi.data import MultilevelData
 from mlsbi.studies.arrays import read_held_out, read_runs
 from mlsbi.studies.file import words
 from mlsbi.studies.fitting import fit_options, load, opened_executor
 from mlsbi.studies.inputs import Inputs
-from mlsbi.studies.journal import Journal, at_work, digest, replaced
+from mlsbi.studies.journal import Journal, at_work, digest
 from mlsbi.studies.judge import judge, write
 from mlsbi.studies.results import StudyResult
 
